@@ -1,0 +1,1 @@
+//! Aster: typed RPC between programs, peer to peer.
