@@ -58,9 +58,7 @@ async def call_everything(address: str) -> None:
 
 
 async def main() -> int:
-    server = await asyncio.create_subprocess_exec(
-        sys.executable, "-u", str(CONTROL), stdout=asyncio.subprocess.PIPE
-    )
+    server = await asyncio.create_subprocess_exec(sys.executable, "-u", str(CONTROL), stdout=asyncio.subprocess.PIPE)
     if server.stdout is None:
         raise RuntimeError("the control plane was started without a pipe for its output")
     try:
