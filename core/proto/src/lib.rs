@@ -12,6 +12,7 @@
 pub mod address;
 pub mod call;
 pub mod close;
+pub mod contract;
 pub mod control;
 pub mod error;
 pub mod fields;
@@ -20,5 +21,6 @@ pub mod limits;
 pub mod metadata;
 pub mod session;
 pub mod status;
+pub mod value;
 pub mod varint;
 pub mod version;
