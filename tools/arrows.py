@@ -32,8 +32,6 @@ ARROWS: Mapping[str, frozenset[str]] = {
     "aster-python": frozenset({"aster-bridge"}),
     # Programs around the SDKs see what a user sees.
     "aster-bench": frozenset({"aster-rpc"}),
-    # The one exception: it measures the crossing itself.
-    "aster-boundary": frozenset({"aster-bridge"}),
 }
 
 # What a crate may not depend on directly, besides members of the workspace.
