@@ -1,7 +1,7 @@
 //! Contracts: what two peers must agree on to call a service, with one id in every language.
 //!
 //! A language package hands over a [`ServiceDescription`]; [`normalise`](ServiceDescription::normalise) turns it into the one
-//! [`Contract`] it stands for, and [`Compiled`] makes that ready for calls. Nothing here
+//! [`Contract`] it stands for, and [`Compiled`] makes that ready for calls. [`compat()`] compares two of them. Nothing here
 //! knows frames, calls or connections. Normative text: `docs/spec/contract.md`.
 //!
 //! ```
@@ -19,6 +19,7 @@
 //! ```
 
 mod canonical;
+mod compat;
 mod compiled;
 mod error;
 mod hash;
@@ -28,6 +29,7 @@ pub mod model;
 pub(crate) mod name;
 mod normalise;
 
+pub use compat::{Compat, Difference, compat};
 pub use compiled::{Compiled, MethodRef, TypeId};
 pub(crate) use compiled::{Node, StructNode};
 pub use error::ContractError;
