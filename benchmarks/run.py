@@ -54,7 +54,7 @@ def build_python() -> None:
     wheels = ROOT / "target" / "bench-wheels"
     if not PYTHON.exists():
         run(sys.executable, "-m", "venv", VENV)
-    pip = [PYTHON, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    pip: list[str | Path] = [PYTHON, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
     run(*pip, "-r", BENCHMARKS / "python" / "requirements.txt")
     for old in wheels.glob("*.whl"):
         old.unlink()

@@ -267,7 +267,8 @@ class Workloads:
         for _ in range(20):
             await first.status(self._data.agent_id)
         await asyncio.sleep(self._data.settle_seconds)
-        before, clock, held = rss_kib(self._pids), Clock(self._pids), []
+        before, clock = rss_kib(self._pids), Clock(self._pids)
+        held: list[Any] = []
         while len(held) < n and time.perf_counter() < clock.started + limit:
             held.append(await self._fresh())
         clock.stop()

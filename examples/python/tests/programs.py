@@ -72,7 +72,7 @@ class Program:
     def rest(self, within: float = PATIENCE) -> list[str]:
         """All lines that are left, when the program ends by itself."""
         end = time.monotonic() + within
-        found = []
+        found: list[str] = []
         while True:
             try:
                 line = self._lines.get(timeout=max(0.0, end - time.monotonic()))
