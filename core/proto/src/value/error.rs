@@ -72,14 +72,20 @@ impl Fault {
 
     #[cold]
     pub(super) fn into_error(self) -> ValueError {
-        let (message, mut steps) = *self.0;
-        steps.reverse();
+        self.after(Vec::new())
+    }
+
+    /// The error, when these steps were taken before those in the fault.
+    #[cold]
+    pub(super) fn after(self, mut steps: Vec<Step>) -> ValueError {
+        let (message, inner) = *self.0;
+        steps.extend(inner.into_iter().rev());
         at(&steps, message)
     }
 }
 
 /// The error at the end of these steps.
-pub(super) fn at(steps: &[Step], message: String) -> ValueError {
+fn at(steps: &[Step], message: String) -> ValueError {
     let mut path = String::from("$");
     for step in steps {
         match step {

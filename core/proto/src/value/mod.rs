@@ -1,11 +1,12 @@
 //! Values: payload bytes that fit a contract's types.
 //!
 //! [`Compiled::check`] is the one check of payload bytes, [`normalise`] the same check for senders whose MessagePack library has
-//! forms of its own. Both say what is wrong and where, in one set of messages for every codec
-//! and language. Normative text: `docs/spec/values.md`.
+//! forms of its own; [`json`] is the other codec. All say what is wrong and where, in one set of messages for every
+//! codec and language. Normative text: `docs/spec/values.md`.
 
 mod error;
 mod forms;
+pub mod json;
 mod keys;
 mod read;
 mod walk;

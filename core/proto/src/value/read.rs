@@ -2,6 +2,7 @@
 
 use rmp::Marker;
 
+use super::MAX_DEPTH;
 use super::error::Fault;
 
 /// One MessagePack value, or the head of an array or map whose items follow.
@@ -121,6 +122,21 @@ impl<'a> Reader<'a> {
         })
     }
 
+    /// Reads past a value: well-formed, whatever it means.
+    pub(super) fn skip(&mut self, depth: usize) -> Result<(), Fault> {
+        let (count, per_item) = match self.token()? {
+            Token::Str(bytes) => return text(bytes).map(drop),
+            Token::Array(count) => (count, 1),
+            Token::Map(count) => (count, 2),
+            _ => return Ok(()),
+        };
+        enter(depth)?;
+        for _ in 0..count * per_item {
+            self.skip(depth + 1)?;
+        }
+        Ok(())
+    }
+
     #[inline]
     fn take(&mut self, len: usize) -> Result<&'a [u8], Fault> {
         // Compared this way round, a promised length cannot overflow anything.
@@ -169,6 +185,17 @@ impl<'a> Reader<'a> {
 #[inline]
 fn signed(value: i64) -> Token<'static> {
     u64::try_from(value).map_or(Token::Int(value), Token::Uint)
+}
+
+/// Goes one level deeper than `depth`.
+#[inline]
+pub(super) fn enter(depth: usize) -> Result<(), Fault> {
+    if depth < MAX_DEPTH { Ok(()) } else { Err(too_deep()) }
+}
+
+#[cold]
+fn too_deep() -> Fault {
+    Fault::new(format!("nested more than {MAX_DEPTH} levels deep"))
 }
 
 #[cold]

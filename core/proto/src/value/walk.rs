@@ -5,8 +5,8 @@ use std::ops::Range;
 use super::error::{Fault, Step, cut};
 use super::forms::uuid_bytes;
 use super::keys::{Key, Seen};
-use super::read::{Reader, Token, text, timestamp};
-use super::{MAX_DEPTH, Mode, TYPE_KEY};
+use super::read::{Reader, Token, enter, text, timestamp};
+use super::{Mode, TYPE_KEY};
 use crate::contract::{Compiled, Node, Scalar, StructNode, TypeId, name};
 
 /// What to write in place of a native form.
@@ -207,7 +207,7 @@ impl<'a, const NATIVE: bool> Walker<'a, NATIVE> {
         }
         let step = || Step::Field(key.to_owned());
         match self.mode {
-            Mode::Receive => self.skip(depth).map_err(|fault| fault.within(step())),
+            Mode::Receive => self.reader.skip(depth).map_err(|fault| fault.within(step())),
             Mode::Send => Err(unknown_field(node, key)),
         }
     }
@@ -346,40 +346,19 @@ impl<'a, const NATIVE: bool> Walker<'a, NATIVE> {
         }
     }
 
-    /// Reads past the value of a field that a newer peer knows: well-formed, whatever it means.
-    fn skip(&mut self, depth: usize) -> Result<(), Fault> {
-        let (count, per_item) = match self.reader.token()? {
-            Token::Str(bytes) => return text(bytes).map(drop),
-            Token::Array(count) => (count, 1),
-            Token::Map(count) => (count, 2),
-            _ => return Ok(()),
-        };
-        enter(depth)?;
-        for _ in 0..count * per_item {
-            self.skip(depth + 1)?;
-        }
-        Ok(())
-    }
-
     #[cold]
     fn mismatch(&self, expected: TypeId, got: &Token<'_>) -> Fault {
-        Fault::new(format!("expected {}, got {}", self.types.type_text(expected), got.kind()))
+        mismatch(self.types, expected, &got.kind())
     }
-}
-
-/// Words of 64 bits that cover the most fields a struct may have.
-const SEEN_WORDS: usize = crate::contract::limits::MAX_FIELDS.div_ceil(64);
-
-/// Goes one level deeper than `depth`.
-#[inline]
-fn enter(depth: usize) -> Result<(), Fault> {
-    if depth < MAX_DEPTH { Ok(()) } else { Err(too_deep()) }
 }
 
 #[cold]
-pub(super) fn too_deep() -> Fault {
-    Fault::new(format!("nested more than {MAX_DEPTH} levels deep"))
+pub(super) fn mismatch(types: &Compiled, expected: TypeId, got: &str) -> Fault {
+    Fault::new(format!("expected {}, got {got}", types.type_text(expected)))
 }
+
+/// Words of 64 bits that cover the most fields a struct may have.
+pub(super) const SEEN_WORDS: usize = crate::contract::limits::MAX_FIELDS.div_ceil(64);
 
 /// The first required field that was not seen.
 pub(super) fn first_missing<'n>(node: &'n StructNode, seen: &[u64]) -> Option<&'n str> {
@@ -430,11 +409,16 @@ pub(super) fn out_of_range(value: impl std::fmt::Display, scalar: Scalar, (min, 
 
 #[cold]
 fn duplicate_key(key: &Key<'_>) -> Fault {
-    Fault::new(format!("duplicate map key {}", key.text()))
+    duplicate_key_text(&key.text())
+}
+
+#[cold]
+pub(super) fn duplicate_key_text(key: &str) -> Fault {
+    Fault::new(format!("duplicate map key {key}"))
 }
 
 /// A fault in a key is reported at its map.
 #[cold]
-fn in_key(fault: Fault) -> Fault {
+pub(super) fn in_key(fault: Fault) -> Fault {
     fault.prefixed("map key: ")
 }
