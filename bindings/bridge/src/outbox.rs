@@ -1,0 +1,270 @@
+//! Messages of one stream that a language has sent and the engine has not taken.
+
+use std::collections::VecDeque;
+use std::mem;
+use std::sync::{Arc, Mutex};
+
+use bytes::Bytes;
+use tokio::sync::Notify;
+
+use crate::error::lock;
+use crate::event::{Event, Outcome};
+use crate::outcome::Failure;
+use crate::port::{Shared, Ticket};
+
+/// From this many bytes on a sender is told to wait. One message may pass it.
+pub const OUTBOX_LIMIT: usize = 256 * 1024;
+/// Senders that wait go on when no more than this is left: it keeps the engine busy meanwhile.
+const RESUME_AT: usize = OUTBOX_LIMIT / 2;
+
+/// A bounded buffer between a language, which fills it, and the I/O thread, which sends.
+///
+/// `E` is how the stream is ended: nothing for a request, a status for an answer.
+pub(crate) struct Outbox<E> {
+    port: Arc<Shared>,
+    state: Mutex<State<E>>,
+    more: Notify,
+}
+
+struct State<E> {
+    queue: VecDeque<Bytes>,
+    /// Bytes in the queue, and of messages that the engine is still being given.
+    bytes: usize,
+    end: Option<E>,
+    /// The language has ended the stream, and sends no more.
+    ended: bool,
+    /// The I/O thread waits for a wake-up.
+    idle: bool,
+    waiting: Vec<Ticket>,
+    failed: Option<Failure>,
+}
+
+/// What [`Outbox::push`] did.
+#[derive(Debug, PartialEq)]
+pub enum Push {
+    /// The message is queued, and there is room for more.
+    Room,
+    /// The message is queued; wait before the next.
+    Full,
+    /// The stream was ended before by this side.
+    Ended,
+    /// The stream has failed.
+    Failed(Box<Failure>),
+}
+
+impl<E> Outbox<E> {
+    pub(crate) fn new(port: &Arc<Shared>) -> Arc<Self> {
+        let state = State {
+            queue: VecDeque::new(),
+            bytes: 0,
+            end: None,
+            ended: false,
+            idle: false,
+            waiting: Vec::new(),
+            failed: None,
+        };
+        Arc::new(Self { port: port.clone(), state: Mutex::new(state), more: Notify::new() })
+    }
+
+    /// Queues a message.
+    pub(crate) fn push(&self, message: Bytes) -> Push {
+        let mut state = lock(&self.state);
+        if let Some(failure) = &state.failed {
+            return Push::Failed(Box::new(failure.clone()));
+        }
+        if state.ended {
+            return Push::Ended;
+        }
+        state.bytes += message.len();
+        state.queue.push_back(message);
+        let push = if state.bytes < OUTBOX_LIMIT { Push::Room } else { Push::Full };
+        self.wake(state);
+        push
+    }
+
+    /// Ends the stream behind what is queued; `false` if it was ended before.
+    pub(crate) fn end(&self, end: E) -> bool {
+        let mut state = lock(&self.state);
+        if mem::replace(&mut state.ended, true) {
+            return false;
+        }
+        state.end = Some(end);
+        self.wake(state);
+        true
+    }
+
+    /// Completes `ticket` when there is room, at once if there is.
+    pub(crate) fn wait(&self, ticket: Ticket) {
+        let mut state = lock(&self.state);
+        let outcome = match &state.failed {
+            Some(failure) => Outcome::Failed(Box::new(failure.clone())),
+            None if state.bytes <= RESUME_AT => Outcome::Done,
+            None => {
+                state.waiting.push(ticket);
+                return;
+            }
+        };
+        drop(state);
+        self.port.push(Event::Completed { ticket, outcome });
+    }
+
+    fn wake(&self, mut state: std::sync::MutexGuard<'_, State<E>>) {
+        let idle = mem::take(&mut state.idle);
+        drop(state);
+        if idle {
+            self.more.notify_one();
+        }
+    }
+
+    // ------------------------------------------------------------ the I/O thread's side
+
+    /// Waits for messages and moves them into `out`, or for the end. The end comes behind the last message.
+    pub(crate) async fn next(&self, out: &mut VecDeque<Bytes>) -> Option<E> {
+        // It lets everything else run once before it declares itself idle: a language that sends message after message
+        // then need not wake it for each.
+        for attempt in 0.. {
+            {
+                let mut state = lock(&self.state);
+                if !state.queue.is_empty() {
+                    mem::swap(&mut state.queue, out);
+                    return None;
+                }
+                if let Some(end) = state.end.take() {
+                    return Some(end);
+                }
+                state.idle = attempt > 0;
+            }
+            if attempt == 0 {
+                tokio::task::yield_now().await;
+            } else {
+                self.more.notified().await;
+            }
+        }
+        None
+    }
+
+    /// The engine has taken a message of this length.
+    pub(crate) fn sent(&self, length: usize) {
+        let waiting = {
+            let mut state = lock(&self.state);
+            state.bytes -= length;
+            if state.waiting.is_empty() || state.bytes > RESUME_AT {
+                return;
+            }
+            mem::take(&mut state.waiting)
+        };
+        for ticket in waiting {
+            self.port.push(Event::Completed { ticket, outcome: Outcome::Done });
+        }
+    }
+
+    /// The stream can't be sent on: whoever waits and whoever sends is told so. The first failure counts.
+    pub(crate) fn fail(&self, failure: &Failure) {
+        let (queue, waiting) = {
+            let mut state = lock(&self.state);
+            if state.failed.is_some() {
+                return;
+            }
+            state.failed = Some(failure.clone());
+            (mem::take(&mut state.queue), mem::take(&mut state.waiting))
+        };
+        drop(queue);
+        for ticket in waiting {
+            self.port.push(Event::Completed { ticket, outcome: Outcome::Failed(Box::new(failure.clone())) });
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::port::Port;
+    use crate::testing::{completion, on_io, wait_readable};
+
+    fn message(length: usize) -> Bytes {
+        vec![0x01; length].into()
+    }
+
+    #[test]
+    fn the_end_comes_behind_the_messages() {
+        let port = Port::new().unwrap();
+        let outbox = Outbox::new(&port.shared);
+        assert_eq!(outbox.push(message(1)), Push::Room);
+        assert_eq!(outbox.push(message(2)), Push::Room);
+        assert!(outbox.end("fin"));
+        assert!(!outbox.end("again"));
+        assert_eq!(outbox.push(message(1)), Push::Ended);
+        let (told, heard) = std::sync::mpsc::channel();
+        on_io(&port, async move {
+            let mut messages = VecDeque::new();
+            assert_eq!(outbox.next(&mut messages).await, None);
+            let lengths: Vec<_> = messages.iter().map(Bytes::len).collect();
+            messages.clear();
+            told.send((lengths, outbox.next(&mut messages).await)).unwrap();
+        });
+        assert_eq!(heard.recv().unwrap(), (vec![1, 2], Some("fin")));
+    }
+
+    #[test]
+    fn a_full_outbox_makes_the_sender_wait_until_half_is_sent() {
+        let port = Port::new().unwrap();
+        let outbox = Outbox::<()>::new(&port.shared);
+        let part = OUTBOX_LIMIT / 4;
+        for _ in 0..3 {
+            assert_eq!(outbox.push(message(part)), Push::Room);
+        }
+        assert_eq!(outbox.push(message(part)), Push::Full);
+        outbox.wait(5);
+        outbox.sent(part);
+        let mut events = Vec::new();
+        port.drain_into(&mut events);
+        assert!(events.is_empty(), "three quarters are left");
+        outbox.sent(part);
+        wait_readable(&port);
+        let (ticket, outcome) = completion(&port);
+        assert_eq!(ticket, 5);
+        assert!(matches!(outcome, Outcome::Done));
+        outbox.wait(6);
+        assert_eq!(completion(&port).0, 6, "there is room: at once");
+    }
+
+    #[test]
+    fn a_failure_reaches_who_waits_and_who_sends() {
+        let port = Port::new().unwrap();
+        let outbox = Outbox::<()>::new(&port.shared);
+        outbox.push(message(OUTBOX_LIMIT));
+        outbox.wait(1);
+        outbox.fail(&Failure::cancelled("A.b"));
+        let (ticket, outcome) = completion(&port);
+        assert_eq!(ticket, 1);
+        assert!(matches!(outcome, Outcome::Failed(failure) if failure.context == "A.b"));
+        assert!(matches!(outbox.push(message(1)), Push::Failed(_)));
+        outbox.wait(2);
+        assert_eq!(completion(&port).0, 2);
+    }
+
+    #[test]
+    fn a_sleeping_pump_is_woken() {
+        let port = Port::new().unwrap();
+        let outbox = Outbox::<()>::new(&port.shared);
+        let (told, heard) = std::sync::mpsc::channel();
+        let pumped = outbox.clone();
+        on_io(&port, async move {
+            let mut messages = VecDeque::new();
+            let mut total = 0;
+            while pumped.next(&mut messages).await.is_none() {
+                for message in messages.drain(..) {
+                    pumped.sent(message.len());
+                    total += 1;
+                    told.send(total).unwrap();
+                }
+            }
+        });
+        for number in 1..=100 {
+            outbox.push(message(1));
+            assert_eq!(heard.recv().unwrap(), number);
+        }
+        outbox.end(());
+        assert!(heard.recv().is_err(), "the pump has ended");
+    }
+}

@@ -1,0 +1,346 @@
+//! A port: the place where one event loop or JS environment hears from the I/O thread.
+
+use std::mem;
+use std::os::fd::RawFd;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, Weak};
+
+use crate::error::{BridgeError, lock};
+use crate::event::{Event, Outcome};
+use crate::runtime::{self, Command, Runtime};
+use crate::wake::Wake;
+use crate::logs;
+
+/// Names a port in the process.
+pub type PortId = u64;
+
+/// The language's own number for something that it waits for.
+///
+/// Each ticket that the bridge is given comes back in exactly one [`Event::Completed`] or [`Event::Ready`], whatever
+/// happens to what it stands for, unless the port is closed before. A language may use it again after that.
+pub type Ticket = u64;
+
+/// A queue of events with a descriptor that is readable while there are any.
+///
+/// Every handle belongs to the port that it was made with and reports there.
+pub struct Port {
+    pub(crate) shared: Arc<Shared>,
+}
+
+/// The part of a port that its handles and the I/O thread share.
+pub(crate) struct Shared {
+    pub(crate) id: PortId,
+    pub(crate) runtime: Arc<Runtime>,
+    queue: Mutex<Queue>,
+    wake: Wake,
+}
+
+#[derive(Default)]
+struct Queue {
+    events: Vec<Event>,
+    /// The descriptor has been raised and not cleared since.
+    raised: bool,
+    /// The I/O thread will raise it soon.
+    flushing: bool,
+    closed: bool,
+}
+
+/// The open ports of the process, for what belongs to no port.
+static OPEN: Mutex<Vec<Weak<Shared>>> = Mutex::new(Vec::new());
+
+impl Port {
+    /// Opens a port, and starts the I/O thread of the process if it does not run.
+    pub fn new() -> Result<Self, BridgeError> {
+        static NEXT: AtomicU64 = AtomicU64::new(1);
+        let runtime = Runtime::current()?;
+        let wake = Wake::new().map_err(|error| BridgeError::Start(error.to_string()))?;
+        let id = NEXT.fetch_add(1, Ordering::Relaxed);
+        let shared = Arc::new(Shared { id, runtime, queue: Mutex::default(), wake });
+        {
+            let mut open = lock(&OPEN);
+            open.retain(|port| port.strong_count() > 0);
+            open.push(Arc::downgrade(&shared));
+        }
+        if logs::waiting() {
+            shared.push(Event::Logs);
+        }
+        Ok(Self { shared })
+    }
+
+    /// Its name in the process.
+    pub fn id(&self) -> PortId {
+        self.shared.id
+    }
+
+    /// The descriptor to watch for reading. It stays open as long as this value or a handle of the port lives.
+    pub fn descriptor(&self) -> RawFd {
+        self.shared.wake.descriptor()
+    }
+
+    /// Fails if the port can't be used any more, saying why.
+    pub fn check(&self) -> Result<(), BridgeError> {
+        self.shared.check()
+    }
+
+    /// Moves the events that wait into `out`, which should be empty: its memory is used again.
+    pub fn drain_into(&self, out: &mut Vec<Event>) {
+        if self.shared.runtime.is_forked() {
+            // The descriptor is shared with the parent, whose wake-up must not be swallowed.
+            return;
+        }
+        // Cleared first: what comes between this line and the next raises it again or is taken.
+        self.shared.wake.clear();
+        let mut queue = lock(&self.shared.queue);
+        queue.raised = false;
+        if out.is_empty() {
+            mem::swap(&mut queue.events, out);
+        } else {
+            out.append(&mut queue.events);
+        }
+    }
+
+    /// Cancels what `ticket` waits for, if it has not ended. Its completion still comes.
+    pub fn cancel(&self, ticket: Ticket) -> Result<(), BridgeError> {
+        self.shared.runtime.send(Command::Cancel(self.shared.id, ticket))
+    }
+
+    /// Closes the port and, in the background, everything made with it. Nothing is delivered any more. Idempotent.
+    pub fn close(&self) {
+        self.shared.close();
+    }
+}
+
+impl Drop for Port {
+    fn drop(&mut self) {
+        self.shared.close();
+    }
+}
+
+impl Shared {
+    #[cfg(test)]
+    pub(crate) fn descriptor(&self) -> std::os::fd::BorrowedFd<'_> {
+        self.wake.borrow()
+    }
+
+    pub(crate) fn check(&self) -> Result<(), BridgeError> {
+        self.runtime.check()?;
+        if lock(&self.queue).closed {
+            return Err(BridgeError::Closed("this port".to_owned()));
+        }
+        Ok(())
+    }
+
+    /// Queues an event, and sees to it that the loop is told.
+    pub(crate) fn push(self: &Arc<Self>, event: Event) {
+        let mut queue = lock(&self.queue);
+        if queue.closed {
+            drop(queue);
+            // Outside the lock: an event may hold handles that say good-bye.
+            drop(event);
+            return;
+        }
+        queue.events.push(event);
+        if queue.raised || queue.flushing {
+            return;
+        }
+        if runtime::on_io_thread() {
+            queue.flushing = true;
+            drop(queue);
+            self.runtime.flush_soon(self.clone());
+        } else {
+            queue.raised = true;
+            drop(queue);
+            self.wake.raise();
+        }
+    }
+
+    /// On the I/O thread: raises the descriptor if there is something that the loop has not been told of.
+    pub(crate) fn flush(&self) {
+        let mut queue = lock(&self.queue);
+        queue.flushing = false;
+        if queue.events.is_empty() || queue.raised || queue.closed {
+            return;
+        }
+        queue.raised = true;
+        drop(queue);
+        self.wake.raise();
+    }
+
+    fn close(&self) {
+        if self.runtime.is_forked() {
+            return;
+        }
+        let events = {
+            let mut queue = lock(&self.queue);
+            if mem::replace(&mut queue.closed, true) {
+                return;
+            }
+            mem::take(&mut queue.events)
+        };
+        drop(events);
+        lock(&OPEN).retain(|port| port.strong_count() > 0 && !std::ptr::eq(port.as_ptr(), self));
+        let id = self.id;
+        let closing = move || drop(tokio::spawn(runtime::close_all(move |port| port == id)));
+        // If the I/O thread has ended, so has all that the port had.
+        let _ = self.runtime.run_there(closing);
+    }
+}
+
+/// Tells a port that log records wait; they wait for the next port if there is none.
+pub(crate) fn announce_logs() {
+    let port = lock(&OPEN).iter().find_map(Weak::upgrade);
+    if let Some(port) = port {
+        port.push(Event::Logs);
+    }
+}
+
+/// The duty to complete one ticket. Dropped, it completes it with an error: no language waits for ever.
+pub(crate) struct Completer {
+    port: Arc<Shared>,
+    ticket: Option<Ticket>,
+}
+
+impl Completer {
+    pub(crate) fn new(port: &Arc<Shared>, ticket: Ticket) -> Self {
+        Self { port: port.clone(), ticket: Some(ticket) }
+    }
+
+    pub(crate) fn ticket(&self) -> Option<Ticket> {
+        self.ticket
+    }
+
+    pub(crate) fn port(&self) -> &Arc<Shared> {
+        &self.port
+    }
+
+    pub(crate) fn complete(mut self, outcome: Outcome) {
+        if let Some(ticket) = self.ticket.take() {
+            self.port.push(Event::Completed { ticket, outcome });
+        }
+    }
+}
+
+impl Drop for Completer {
+    fn drop(&mut self) {
+        if let Some(ticket) = self.ticket.take() {
+            self.port.push(Event::Completed { ticket, outcome: Outcome::lost() });
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{completion, on_io, readable_within, wait_readable};
+
+    #[test]
+    fn a_burst_raises_the_descriptor_once_and_crosses_whole() {
+        let port = Port::new().unwrap();
+        let shared = port.shared.clone();
+        on_io(&port, async move {
+            for ticket in 0..100 {
+                Completer::new(&shared, ticket).complete(Outcome::Done);
+            }
+        });
+        wait_readable(&port);
+        let mut events = Vec::new();
+        port.drain_into(&mut events);
+        assert_eq!(events.len(), 100);
+        assert!(!readable_within(&port, 0), "cleared by the drain");
+    }
+
+    #[test]
+    fn nothing_is_lost_between_drains() {
+        let port = Port::new().unwrap();
+        let shared = port.shared.clone();
+        const COUNT: usize = 20_000;
+        on_io(&port, async move {
+            for ticket in 0..COUNT {
+                Completer::new(&shared, ticket as Ticket).complete(Outcome::Done);
+                if ticket % 7 == 0 {
+                    tokio::task::yield_now().await;
+                }
+            }
+        });
+        let mut seen = 0;
+        let mut events = Vec::new();
+        while seen < COUNT {
+            wait_readable(&port);
+            port.drain_into(&mut events);
+            for event in events.drain(..) {
+                assert!(matches!(event, Event::Completed { ticket, .. } if ticket == seen as Ticket));
+                seen += 1;
+            }
+        }
+    }
+
+    #[test]
+    fn a_ticket_that_is_let_go_of_fails() {
+        let port = Port::new().unwrap();
+        drop(Completer::new(&port.shared, 3));
+        let (ticket, outcome) = completion(&port);
+        assert_eq!(ticket, 3);
+        assert!(matches!(outcome, Outcome::Failed(failure) if failure.code == crate::engine::Code::INTERNAL.0));
+    }
+
+    #[test]
+    fn a_panicking_command_fails_its_ticket_and_nothing_else() {
+        let port = Port::new().unwrap();
+        let completer = Completer::new(&port.shared, 4);
+        let work = move || {
+            let _held = completer;
+            panic!("as this test wants");
+        };
+        port.shared.runtime.run_there(work).unwrap();
+        wait_readable(&port);
+        assert!(matches!(completion(&port), (4, Outcome::Failed(_))));
+        let shared = port.shared.clone();
+        on_io(&port, async move { Completer::new(&shared, 5).complete(Outcome::Done) });
+        wait_readable(&port);
+        assert!(matches!(completion(&port), (5, Outcome::Done)));
+    }
+
+    #[test]
+    fn a_cancelled_task_completes_its_ticket() {
+        let port = Port::new().unwrap();
+        let shared = port.shared.clone();
+        let work = move || {
+            let completer = Completer::new(&shared, 6);
+            let task = tokio::spawn(async move {
+                std::future::pending::<()>().await;
+                drop(completer);
+            });
+            runtime::cancellable(shared.id, 6, runtime::Canceller::Task(task.abort_handle()));
+        };
+        port.shared.runtime.run_there(work).unwrap();
+        port.cancel(6).unwrap();
+        port.cancel(6).unwrap();
+        wait_readable(&port);
+        assert_eq!(completion(&port).0, 6);
+    }
+
+    #[test]
+    fn closing_closes_what_the_port_had_and_only_that() {
+        let first = Port::new().unwrap();
+        let second = Port::new().unwrap();
+        let (told, heard) = std::sync::mpsc::channel();
+        for port in [&first, &second] {
+            let id = port.id();
+            let told = told.clone();
+            let key = runtime::next_key();
+            let closer: runtime::Closer = Box::new(move || Box::pin(async move { told.send(id).unwrap() }));
+            port.shared.runtime.run_there(move || runtime::register(id, key, closer)).unwrap();
+        }
+        first.close();
+        first.close();
+        assert_eq!(heard.recv().unwrap(), first.id());
+        assert!(matches!(first.check(), Err(BridgeError::Closed(_))));
+        assert!(second.check().is_ok());
+        Completer::new(&first.shared, 1).complete(Outcome::Done);
+        let mut events = Vec::new();
+        first.drain_into(&mut events);
+        assert!(events.is_empty(), "nothing is delivered after the close");
+        drop(second);
+        assert!(heard.recv().is_ok(), "dropping closes too");
+    }
+}
