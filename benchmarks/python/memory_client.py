@@ -48,7 +48,7 @@ async def download(client: AsterClient, size: int) -> int:
 async def sessions(client: AsterClient, count: int) -> int:
     for _ in range(count):
         # Kept open until the client closes: closing is what this does not measure.
-        session = client.session(BenchSession)
+        session = await client.session(BenchSession)
         await session.getStatus(StatusRequest(agent_id="a"))
         KEPT.append(session)
     return count
