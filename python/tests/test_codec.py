@@ -224,12 +224,13 @@ def test_S2_msgspec_structs_also_tagged_and_array_like() -> None:
 def test_S2_msgspec_constraints_hold_when_reading() -> None:
     @wire_type("c/Bounded")
     class Bounded(msgspec.Struct):
-        n: "Small"
+        n: Small  # noqa: F821 - named below, as in a function that makes types
         level: Level = Level.LOW
+
+    from typing_extensions import Annotated
 
     from aster._annotations import Scope
     from aster._schema import Reflection
-    from typing_extensions import Annotated
 
     names = {"Small": Annotated[int, msgspec.Meta(le=10)]}
     made = codec_for(Reflection(names).shape(Bounded, "T", Scope({}, {})))
@@ -340,3 +341,22 @@ def test_C1_dynamic_codec_takes_instances_of_classes_too() -> None:
     types = [{"kind": "struct", "tag": "c/Dog", "fields": [{"name": "born", "type": {"t": "timestamp"}}]}]
     made = dynamic({"t": "ref", "tag": "c/Dog"}, types)
     assert msgspec.msgpack.decode(made.encode(Dog("x", MOMENT)))["born"] == NANOSECONDS
+
+
+def test_S3_a_default_taken_when_reading_is_sent_on() -> None:
+    """msgspec leaves plain defaults to the class, and would leave them out when it writes the value again."""
+
+    @wire_type("c/Entry")
+    @dataclass
+    class Entry:
+        level: str = "info"
+        count: int = 0
+        tags: List[str] = field(default_factory=list)
+
+    made = codec(Entry)
+    back = made.decode(msgspec.msgpack.encode({"level": "warn"}))
+    assert vars(back) == {"level": "warn", "count": 0, "tags": []}
+    assert msgspec.msgpack.decode(made.encode(back)) == {"level": "warn", "count": 0, "tags": []}
+    again = made.decode(msgspec.msgpack.encode({}))
+    again.tags.append("x")
+    assert made.decode(msgspec.msgpack.encode({})).tags == []

@@ -51,7 +51,7 @@ from aster._shapes import (
 class Color(enum.Enum):
     RED = 1
     BLUE = 2
-    CRIMSON = 1
+    CRIMSON = 1  # noqa: PIE796
 
 
 @wire_type("t/Point")
@@ -71,7 +71,7 @@ class Point:
 class Node:
     value: int
     next: Optional[Node] = None
-    children: List["Node"] = field(default_factory=list)
+    children: List[Node] = field(default_factory=list)
 
 
 @wire_type("t/Circle")

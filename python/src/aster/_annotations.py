@@ -62,7 +62,7 @@ def evaluate(annotation: Any, scope: Scope) -> Any:
         names = {**scope.globals, "__aster_typing__": typing}
         try:
             # The text is the program's own annotation, as `typing.get_type_hints` evaluates it.
-            annotation = eval(compile(tree, "<annotation>", "eval"), names, dict(scope.locals))  # noqa: S307
+            annotation = eval(compile(tree, "<annotation>", "eval"), names, dict(scope.locals))
         except NameError as error:
             raise UnresolvedName(getattr(error, "name", None) or text) from error
     return annotation
@@ -88,7 +88,7 @@ def _own_annotations(cls: type) -> dict[str, Any]:
         return dict(annotationlib.get_annotations(cls, format=annotationlib.Format.FORWARDREF))
     if sys.version_info >= (3, 10):
         return dict(inspect.get_annotations(cls))
-    return dict(cls.__dict__.get("__annotations__", {}))
+    return dict(cls.__dict__.get("__annotations__", {}))  # noqa: RUF063 - on 3.9, where it gives the class's own
 
 
 def peel(annotation: Any, scope: Scope) -> tuple[Any, tuple[Any, ...]]:
@@ -119,10 +119,8 @@ _QUALIFIERS = (
     typing_extensions.ReadOnly,
     typing_extensions.Final,
 )
-_ALIASES: tuple[Any, ...] = (
-    (typing_extensions.TypeAliasType, typing.TypeAliasType)
-    if sys.version_info >= (3, 12)
-    else (typing_extensions.TypeAliasType,)
+_ALIASES: tuple[Any, ...] = tuple(
+    {typing_extensions.TypeAliasType, getattr(typing, "TypeAliasType", typing_extensions.TypeAliasType)}
 )
 
 _UNIONS: tuple[Any, ...] = (Union,) if sys.version_info < (3, 10) else (Union, types.UnionType)

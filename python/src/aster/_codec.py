@@ -9,7 +9,7 @@ wrong type is simply written, and the core names its path.
 
 from __future__ import annotations
 
-from typing import Any, Callable
+from typing import Any, Callable, List, Optional
 
 import msgspec
 
@@ -62,9 +62,13 @@ class Codec:
         if native_decode(shape, dynamic):
             hint = Any if dynamic else native_hint(shape)
             self.decode = msgspec.msgpack.Decoder(hint).decode
-            self.decode_batch = msgspec.msgpack.Decoder(list[hint]).decode
+            self.decode_batch = msgspec.msgpack.Decoder(_list_of(hint)).decode
         else:
             self.decode, self.decode_batch = _converting_decode(shape, dynamic)
+
+
+def _list_of(hint: Any) -> Any:
+    return List[hint]
 
 
 def _converting_encode(shape: Shape) -> Callable[[Any], bytes]:
@@ -89,7 +93,7 @@ def _converting_decode(shape: Shape, dynamic: bool) -> tuple[Callable[[bytes], A
     hint = Any if dynamic else mirror_hint(shape)
     convert = from_wire(shape, dynamic)
     read = msgspec.msgpack.Decoder(hint).decode
-    read_batch = msgspec.msgpack.Decoder(list[hint]).decode
+    read_batch = msgspec.msgpack.Decoder(_list_of(hint)).decode
 
     def decode(payload: bytes) -> Any:
         return convert(read(payload))
@@ -107,10 +111,10 @@ def codec_for(shape: Shape) -> Codec:
     """The codec of a reflected shape; compiled once per class, and once per distinct unnamed shape."""
     if isinstance(shape, StructShape):
         # Kept on the shape, so that a class made in a function goes with its codec.
-        found = shape.cache.get("codec")
-        if found is None:
-            found = shape.cache["codec"] = Codec(shape)
-        return found  # type: ignore[no-any-return]
+        kept: Optional[Codec] = shape.cache.get("codec")
+        if kept is None:
+            kept = shape.cache["codec"] = Codec(shape)
+        return kept
     if any(isinstance(each, (StructShape, EnumShape)) for each in closure(shape)):
         return Codec(shape)
     found = _codecs.get(shape)

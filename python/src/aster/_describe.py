@@ -29,10 +29,8 @@ __all__ = ["RemoteMethod", "describe_service", "read_methods"]
 def describe_service(spec: ServiceSpec) -> dict[str, Any]:
     """The description to hand to the core, which validates, normalises and hashes it."""
     methods = spec.methods
-    named: list[Any] = []
-    for shape in closure(*(each for method in methods for each in (method.request, method.response))):
-        if isinstance(shape, (StructShape, EnumShape, UnionShape)):
-            named.append(shape)
+    roots = [each for method in methods for each in (method.request, method.response)]
+    named: list[Any] = [each for each in closure(*roots) if isinstance(each, (StructShape, EnumShape, UnionShape))]
     return {
         "name": spec.name,
         "version": spec.version,

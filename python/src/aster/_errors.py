@@ -15,6 +15,7 @@ import msgspec
 __all__ = [
     "AccessDenied",
     "AsterError",
+    "ConfigurationError",
     "RpcError",
     "SchemaError",
     "StatusCode",
@@ -91,6 +92,10 @@ class SchemaError(AsterError, TypeError):
     """A type or a handler cannot be part of a contract. The text names the class, the field and why."""
 
 
+class ConfigurationError(AsterError, ValueError):
+    """An option of a server or client has a value it cannot have, or asks for what is not there yet."""
+
+
 class UntaggedTypeWarning(UserWarning):
     """A type crosses the wire without `@wire_type`: renaming its class would change the contract."""
 
@@ -119,6 +124,8 @@ class RpcError(AsterError):
                 )
             code, message = None, code
         number = self.default_code if code is None else int(code)
+        if number == StatusCode.OK:
+            raise ValueError(f"{type(self).__name__} with code OK: a call that succeeded is not an error")
         self.code: StatusCode = StatusCode(number) if number in _KNOWN else StatusCode.UNKNOWN
         """The status code. A code this version does not know reads `UNKNOWN`; see `code_number`."""
         self.code_number: int = int(number)
@@ -264,6 +271,9 @@ class ContractMismatch(RpcError):
 
     default_code = StatusCode.CONTRACT_MISMATCH
 
+
+REFUSALS = (InvalidArgument, TypeError, ValueError, OverflowError)
+"""What encoding a message, or the core's check of it, raises for a value that cannot be sent."""
 
 _CLASSES: dict[int, type[RpcError]] = {
     int(cls.default_code): cls

@@ -19,7 +19,9 @@ import msgspec
 from typing_extensions import Annotated
 
 from ._shapes import (
+    MISSING,
     EnumShape,
+    FieldShape,
     ListOf,
     MapOf,
     Nullable,
@@ -85,7 +87,7 @@ def _writes(shape: Shape) -> bool:
     if isinstance(shape, Scalar):
         return shape.kind not in _TIMES
     if isinstance(shape, StructShape):
-        return shape.native or shape.kind in (StructKind.TYPED_DICT, StructKind.PLAIN_DICT)
+        return shape.writes
     return not isinstance(shape, (EnumShape, UnionShape))
 
 
@@ -93,7 +95,7 @@ def _reads(shape: Shape, dynamic: bool) -> bool:
     if isinstance(shape, Scalar):
         return shape.kind not in (_UNTYPED_READ if dynamic else _TIMES)
     if isinstance(shape, StructShape):
-        return shape.native
+        return shape.reads
     # A name and a map with "$type" are what a dynamic proxy shows for an enum and a union.
     return dynamic or not isinstance(shape, (EnumShape, UnionShape))
 
@@ -110,7 +112,10 @@ def _hint(shape: Shape, inner: Callable[[Shape], Any]) -> Any:
 
     if isinstance(shape, Scalar):
         found = _PYTHON_TYPES.get(shape.kind, int)
-        return Annotated[(found, *shape.constraints)] if shape.constraints else found  # type: ignore[valid-type]
+        if not shape.constraints:
+            return found
+        arguments = (found, *shape.constraints)
+        return Annotated[arguments]
     if isinstance(shape, ListOf):
         if shape.container == "tuple":
             return Tuple[inner(shape.item), ...]
@@ -166,6 +171,13 @@ def _uuid_from_wire(value: bytes) -> uuid.UUID:
     return uuid.UUID(bytes=value)
 
 
+_SCALAR_READERS: dict[str, Callable[[Any], Any]] = {
+    "timestamp": _timestamp_from_wire,
+    "duration": _duration_from_wire,
+    "uuid": _uuid_from_wire,
+}
+
+
 # ---------------------------------------------------------------- structs as plain fields
 
 
@@ -210,6 +222,8 @@ def explain(shape: Shape, value: Any) -> Optional[str]:
 
 
 def _function(shape: Shape, side: _Side) -> Callable[[Any], Any]:
+    if isinstance(shape, StructShape) and not side.leaves_alone(shape):
+        return side.struct(shape)
     code = _Code(side)
     return code.build(f"return {code.convert(shape, 'v')}")
 
@@ -258,8 +272,9 @@ class _Code:
 
     def build(self, *lines: str) -> Callable[[Any], Any]:
         source = "def convert(v):\n" + "".join(f"    {line}\n" for line in lines)
-        exec(compile(source, "<aster codec>", "exec"), self.names)  # noqa: S102 - source made of our own parts only
-        return self.names["convert"]  # type: ignore[no-any-return]
+        exec(compile(source, "<aster codec>", "exec"), self.names)
+        convert: Callable[[Any], Any] = self.names["convert"]
+        return convert
 
 
 def _exactly(count: int) -> Callable[[Any], Any]:
@@ -298,7 +313,7 @@ class _Side:
                 raise
             cell.append(found)
             shape.cache[self.name] = found
-        return found  # type: ignore[no-any-return]
+        return found
 
     def make_struct(self, shape: StructShape) -> Callable[[Any], Any]:
         raise NotImplementedError
@@ -347,13 +362,12 @@ class _Writer(_Side):
 
     def _dict(self, shape: StructShape, code: _Code) -> Callable[[Any], Any]:
         """A dict is copied with the fields that need it converted; keys that are not fields stay, for the core to name."""
-        lines = [f"d = {code.constant(_as_dict)}(v)"]
-        for each in shape.fields:
-            if not self.leaves_alone(each.full_shape):
-                lines.append(
-                    f"if {each.name!r} in d: d[{each.name!r}] = {code.convert(each.full_shape, f'd[{each.name!r}]')}"
-                )
-        return code.build(*lines, "return d")
+        lines = [
+            f"if {each.name!r} in d: d[{each.name!r}] = {code.convert(each.full_shape, f'd[{each.name!r}]')}"
+            for each in shape.fields
+            if not self.leaves_alone(each.full_shape)
+        ]
+        return code.build(f"d = {code.constant(_as_dict)}(v)", *lines, "return d")
 
 
 def _is_instance_kind(shape: StructShape) -> bool:
@@ -411,9 +425,7 @@ class _Reader(_Side):
 
     def leaf(self, shape: Shape) -> Callable[[Any], Any]:
         if isinstance(shape, Scalar):
-            return {"timestamp": _timestamp_from_wire, "duration": _duration_from_wire, "uuid": _uuid_from_wire}[
-                shape.kind
-            ]
+            return _SCALAR_READERS[shape.kind]
         if isinstance(shape, EnumShape):
             return _as_it_is if shape.cls is None else {each.name: each for each in shape.cls}.__getitem__
         if isinstance(shape, UnionShape):
@@ -432,23 +444,33 @@ class _Reader(_Side):
         code = _Code(self)
         if shape.kind is StructKind.PLAIN_DICT:
             return self._plain_dict(shape, code)
+        if shape.kind in (StructKind.DATACLASS, StructKind.MSGSPEC):
+            # By keyword, since dataclasses may have keyword-only fields; by position it would be no faster.
+            parts = ", ".join(
+                f"{each.attribute}={self._with_default(code, each, i)}" for i, each in enumerate(shape.fields)
+            )
+            return code.build(f"return {code.constant(shape.cls)}({parts})")
         unset, lines = code.constant(msgspec.UNSET), ["d = {}"]
         for index, each in enumerate(shape.fields):
-            value = code.convert(each.full_shape, f"v.f{index}")
-            # Classes are made by keyword. pydantic takes the alias, which is the wire name.
-            key = each.name if shape.kind is StructKind.PYDANTIC else each.attribute
+            # pydantic models are made by alias, which is the name on the wire.
             guard = "" if each.required else f"if v.f{index} is not {unset}: "
-            lines.append(f"{guard}d[{key!r}] = {value}")
+            lines.append(f"{guard}d[{each.name!r}] = {code.convert(each.full_shape, f'v.f{index}')}")
         made = "d" if shape.kind is StructKind.TYPED_DICT else f"{code.constant(shape.cls)}(**d)"
         return code.build(*lines, f"return {made}")
 
+    def _with_default(self, code: _Code, field: FieldShape, index: int) -> str:
+        value = code.convert(field.full_shape, f"v.f{index}")
+        if field.required or _mirrors_default(field):
+            return value
+        default = f"{code.constant(field.factory)}()" if field.default is MISSING else code.constant(field.default)
+        return f"({default} if v.f{index} is {code.constant(msgspec.UNSET)} else {value})"
+
     def _plain_dict(self, shape: StructShape, code: _Code) -> Callable[[Any], Any]:
-        lines = []
-        for each in shape.fields:
-            if not self.leaves_alone(each.full_shape):
-                lines.append(
-                    f"if {each.name!r} in v: v[{each.name!r}] = {code.convert(each.full_shape, f'v[{each.name!r}]')}"
-                )
+        lines = [
+            f"if {each.name!r} in v: v[{each.name!r}] = {code.convert(each.full_shape, f'v[{each.name!r}]')}"
+            for each in shape.fields
+            if not self.leaves_alone(each.full_shape)
+        ]
         return code.build(*lines, "return v")
 
 
@@ -488,14 +510,17 @@ def _mirror(shape: StructShape, *, tagged: bool) -> Any:
     name = "M" + re.sub(r"\W", "_", shape.tag)
     placeholders: list[tuple[Any, ...]] = []
     for index, each in enumerate(shape.fields):
-        label = f"f{index}"
-        # By name, so that a struct may contain itself: msgspec looks names up in the class when first used.
-        placeholders.append((label, f"h{index}") if each.required else (label, f"h{index}", msgspec.UNSET))
+        # The type by name, so that a struct may contain itself: msgspec looks names up in the class when first used.
+        label: tuple[Any, ...] = (f"f{index}", f"h{index}")
+        if not each.required:
+            label += (_mirror_default(shape, each),)
+        placeholders.append(label)
     options: dict[str, Any] = {"tag": shape.tag, "tag_field": "$type"} if tagged else {}
     made: Any = msgspec.defstruct(
         name,
         placeholders,
         kw_only=True,
+        gc=False,
         rename={f"f{index}": each.name for index, each in enumerate(shape.fields)},
         **options,
     )
@@ -504,6 +529,21 @@ def _mirror(shape: StructShape, *, tagged: bool) -> Any:
         hint = mirror_hint(each.full_shape)
         setattr(made, f"h{index}", hint if each.required else Union[hint, msgspec.UnsetType])
     return made
+
+
+def _mirrors_default(field: FieldShape) -> bool:
+    """Whether the mirror itself can hold the field's default: where the value needs no conversion."""
+    return native_decode(field.full_shape) and (field.default is not MISSING or field.factory is not MISSING)
+
+
+def _mirror_default(shape: StructShape, field: FieldShape) -> Any:
+    if shape.kind in (StructKind.DATACLASS, StructKind.MSGSPEC) and _mirrors_default(field):
+        return (
+            msgspec.field(default_factory=field.factory)
+            if field.default is MISSING
+            else msgspec.field(default=field.default)
+        )
+    return msgspec.UNSET
 
 
 # ---------------------------------------------------------------- finding the path of a fault

@@ -293,7 +293,7 @@ class Reflection:
             )
         shape = StructShape(_tag_of(cls), kind, cls, doc=_doc_of(cls))
         self._new[cls] = shape  # before its fields: a class may contain itself
-        rows, shape.native = read(cls, self._names)
+        rows, shape.writes = read(cls, self._names)
         fields: list[FieldShape] = []
         for row in rows:
             where = f"{cls.__qualname__}.{row.attribute}"
@@ -311,13 +311,14 @@ class Reflection:
                 raise SchemaError(
                     f"{where}: the default is None, so the annotation must be {_show(row.annotation)} | None"
                 )
-            fields.append(FieldShape(row.name, row.attribute, item, row.required, nullable, row.default))
+            fields.append(FieldShape(row.name, row.attribute, item, row.required, nullable, row.default, row.factory))
         names = [each.name for each in fields]
         if len(set(names)) < len(names):
             raise SchemaError(f"{cls.__qualname__}: two fields have one name on the wire among {sorted(names)}")
         shape.fields = tuple(fields)
-        if shape.native:
-            shape.native = _msgspec_understands(cls)
+        # msgspec leaves a dataclass's plain defaults to the class, so that they are missing when the value is sent on.
+        leaves_out = kind is StructKind.DATACLASS and any(row.default is not MISSING for row in rows)
+        shape.reads = shape.writes and not leaves_out and _msgspec_understands(cls)
         return shape
 
 
@@ -334,12 +335,13 @@ class _Row:
     scope: Scope
     required: bool
     default: Any = MISSING
+    factory: Any = MISSING
 
 
 def _dataclass_fields(cls: type, names: Mapping[str, Any]) -> tuple[list[_Row], bool]:
     annotations = class_annotations(cls, names)
     rows: list[_Row] = []
-    native = True
+    writes = True
     for pseudo in cls.__dataclass_fields__.values():  # type: ignore[attr-defined]
         if pseudo._field_type is dataclasses._FIELD_INITVAR:  # type: ignore[attr-defined]
             raise SchemaError(
@@ -348,14 +350,14 @@ def _dataclass_fields(cls: type, names: Mapping[str, Any]) -> tuple[list[_Row], 
     for each in dataclasses.fields(cls):
         if not each.init:
             # Computed by the class itself, so neither sent nor read; msgspec would do both.
-            native = False
+            writes = False
             continue
         annotation, scope = annotations.get(each.name, (each.type, Scope.of(cls, names)))
-        has_factory = each.default_factory is not dataclasses.MISSING
         default = MISSING if each.default is dataclasses.MISSING else each.default
-        required = default is MISSING and not has_factory
-        rows.append(_Row(each.name, each.name, annotation, scope, required, default))
-    return rows, native
+        factory = MISSING if each.default_factory is dataclasses.MISSING else each.default_factory
+        required = default is MISSING and factory is MISSING
+        rows.append(_Row(each.name, each.name, annotation, scope, required, default, factory))
+    return rows, writes
 
 
 def _msgspec_fields(cls: type, names: Mapping[str, Any]) -> tuple[list[_Row], bool]:
@@ -369,8 +371,9 @@ def _msgspec_fields(cls: type, names: Mapping[str, Any]) -> tuple[list[_Row], bo
         annotation, scope = annotations[attribute]
         default = defaults.get(attribute, msgspec.NODEFAULT)
         required = default is msgspec.NODEFAULT
-        plain = MISSING if required or type(default).__name__ == "Factory" else default
-        rows.append(_Row(name, attribute, annotation, scope, required, plain))
+        made = getattr(default, "factory", MISSING) if type(default).__name__ == "Factory" else MISSING
+        plain = MISSING if required or made is not MISSING else default
+        rows.append(_Row(name, attribute, annotation, scope, required, plain, made))
     return rows, not config.array_like and config.tag is None
 
 
@@ -413,7 +416,8 @@ def _pydantic_fields(cls: type, names: Mapping[str, Any]) -> tuple[list[_Row], b
             raise SchemaError(f"{where}: its aliases for reading and writing differ; a field has one name on the wire")
         annotation = info.annotation
         if info.metadata:
-            annotation = Annotated[(annotation, *info.metadata)]  # type: ignore[valid-type]
+            arguments = (annotation, *info.metadata)
+            annotation = Annotated[arguments]
         default = MISSING if info.is_required() or info.default_factory is not None else info.default
         rows.append(_Row(read, attribute, annotation, Scope.of(cls, names), info.is_required(), default))
     return rows, False

@@ -117,6 +117,8 @@ class ServiceSpec:
     metadata: Mapping[str, str]
     names: Mapping[str, Any]
     """Names local to where the class was defined, for its annotations."""
+    cache: dict[str, Any] = field(default_factory=dict, repr=False)
+    """What clients and servers compile from it, kept with the class."""
     _methods: Optional[tuple[MethodSpec, ...]] = None
 
     @property
@@ -217,6 +219,12 @@ def _method(
     annotations = getattr(function, "__annotations__", {})
     if "return" not in annotations:
         raise SchemaError(f"{where}: it has no return annotation; write -> None if it answers nothing")
+    if (
+        form is HandlerForm.PLAIN
+        and pattern.streams_responses
+        and _is_async_stream(annotations["return"], where, scope)
+    ):
+        form = HandlerForm.ASYNC_GENERATOR  # a `def` that returns one is called and used the same way
     response = _response(annotations["return"], where, scope, reflection, pattern, form)
     if options.inline and (form not in (HandlerForm.PLAIN, HandlerForm.GENERATOR) or pattern.streams_requests):
         raise SchemaError(
@@ -311,6 +319,10 @@ def _streamed(annotation: Any, where: str, scope: Scope) -> tuple[Any, Any]:
     return origin, arguments[0] if arguments else Any
 
 
+def _is_async_stream(annotation: Any, where: str, scope: Scope) -> bool:
+    return _streamed(annotation, f"{where}: its answer", scope)[0] in _ASYNC_STREAMS
+
+
 def _stream_item(
     parameter: inspect.Parameter, where: str, scope: Scope, reflection: Reflection, form: HandlerForm
 ) -> Shape:
@@ -356,7 +368,7 @@ def _parameter_struct(tag: str, names: list[inspect.Parameter], shapes: Mapping[
             FieldShape(each.name, each.name, inner, required, nullable, MISSING if required else each.default)
         )
     # Not native: there is no class for msgspec to read it into, so it goes through a mirror into a dict.
-    return StructShape(tag, StructKind.TYPED_DICT, None, tuple(fields), native=False)
+    return StructShape(tag, StructKind.TYPED_DICT, None, tuple(fields), reads=False)
 
 
 Requirement = Union[AccessRule, str, enum.Enum]

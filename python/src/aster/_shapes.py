@@ -96,7 +96,9 @@ class FieldShape:
     required: bool
     nullable: bool
     default: Any = MISSING
-    """The default when it is one plain value; a factory's product is not shown here."""
+    """The default when it is one plain value."""
+    factory: Any = MISSING
+    """What makes the default of each new value, for dataclasses and msgspec Structs."""
 
     @property
     def full_shape(self) -> Shape:
@@ -126,8 +128,10 @@ class StructShape:
     """The Python class; None for `PLAIN_DICT`."""
     fields: tuple[FieldShape, ...] = ()
     doc: str = ""
-    native: bool = True
-    """Whether msgspec by itself reads and writes this class as the contract says (its fields apart)."""
+    writes: bool = True
+    """Whether msgspec by itself writes this class as the contract says, its fields apart."""
+    reads: bool = True
+    """Whether msgspec by itself reads this class as the contract says, its fields apart."""
     cache: dict[str, Any] = field(default_factory=dict, repr=False)
     """Compiled codecs, owned by `_codec`; lives and dies with the shape."""
 
