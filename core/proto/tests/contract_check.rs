@@ -1,5 +1,8 @@
 //! The check of payload bytes: what it accepts, and what it says of the rest.
 
+// A failed unwrap is a failed test.
+#![allow(clippy::unwrap_used)]
+
 use aster_proto::contract::{Compiled, ServiceDescription, TypeId};
 use aster_proto::value::{self, Mode};
 
@@ -23,7 +26,10 @@ const LOG: &str = r#"{
 }"#;
 
 fn entry() -> (Compiled, TypeId) {
-    let (contract, _) = ServiceDescription::from_json(LOG).unwrap().normalise().unwrap();
+    let (contract, _) = ServiceDescription::from_json(LOG)
+        .unwrap()
+        .normalise()
+        .unwrap();
     let compiled = Compiled::new(contract);
     let request = compiled.method("submit").unwrap().request;
     (compiled, request)
@@ -36,7 +42,11 @@ fn pack(json: &serde_json::Value) -> Vec<u8> {
     match json {
         Object(map) if map.contains_key("$hex") => {
             let hex: String = map["$hex"].as_str().unwrap().split_whitespace().collect();
-            out.extend((0..hex.len()).step_by(2).map(|at| u8::from_str_radix(&hex[at..at + 2], 16).unwrap()));
+            out.extend(
+                (0..hex.len())
+                    .step_by(2)
+                    .map(|at| u8::from_str_radix(&hex[at..at + 2], 16).unwrap()),
+            );
         }
         Object(map) => {
             rmp::encode::write_map_len(&mut out, map.len() as u32).unwrap();
@@ -58,12 +68,16 @@ macro_rules! packed { ($($json:tt)+) => { pack(&serde_json::json!($($json)+)) } 
 
 fn receive(payload: &[u8]) -> Result<(), String> {
     let (types, ty) = entry();
-    types.check(ty, payload, Mode::Receive).map_err(|error| error.to_string())
+    types
+        .check(ty, payload, Mode::Receive)
+        .map_err(|error| error.to_string())
 }
 
 fn send(payload: &[u8]) -> Result<(), String> {
     let (types, ty) = entry();
-    types.check(ty, payload, Mode::Send).map_err(|error| error.to_string())
+    types
+        .check(ty, payload, Mode::Send)
+        .map_err(|error| error.to_string())
 }
 
 fn says(result: Result<(), String>, text: &str) {
@@ -73,21 +87,42 @@ fn says(result: Result<(), String>, text: &str) {
 #[test]
 fn s3_a_missing_optional_field_is_fine_and_a_missing_required_one_is_named() {
     assert_eq!(receive(&packed!({"message": "hi"})), Ok(()));
-    says(receive(&packed!({"count": 1})), "`message` at $.message: missing required field of Entry");
+    says(
+        receive(&packed!({"count": 1})),
+        "`message` at $.message: missing required field of Entry",
+    );
 }
 
 #[test]
 fn s3_a_wrong_type_is_named_with_its_path() {
-    says(receive(&packed!({"message": "hi", "count": "x"})), "`count` at $.count: expected i32, got string");
-    says(receive(&packed!({"message": null})), "`message` at $.message: expected string, got null");
-    says(receive(&packed!({"message": "hi", "weight": "x"})), "`weight` at $.weight: expected f64 or null, got string");
-    says(receive(&packed!({"message": "hi", "count": 1.0})), "`count` at $.count: expected i32, got float");
+    says(
+        receive(&packed!({"message": "hi", "count": "x"})),
+        "`count` at $.count: expected i32, got string",
+    );
+    says(
+        receive(&packed!({"message": null})),
+        "`message` at $.message: expected string, got null",
+    );
+    says(
+        receive(&packed!({"message": "hi", "weight": "x"})),
+        "`weight` at $.weight: expected f64 or null, got string",
+    );
+    says(
+        receive(&packed!({"message": "hi", "count": 1.0})),
+        "`count` at $.count: expected i32, got float",
+    );
     says(
         receive(&packed!({"message": "hi", "count": 2147483648_u32})),
         "`count` at $.count: 2147483648 is out of range for i32 (-2147483648 to 2147483647)",
     );
-    says(receive(&packed!({"message": "hi", "tags": ["a", 2]})), "value at $.tags[1]: expected string, got int");
-    says(receive(&packed!([1])), "value at $: expected struct Entry, got list");
+    says(
+        receive(&packed!({"message": "hi", "tags": ["a", 2]})),
+        "value at $.tags[1]: expected string, got int",
+    );
+    says(
+        receive(&packed!([1])),
+        "value at $: expected struct Entry, got list",
+    );
     says(
         receive(&packed!({"message": "hi", "level": "warn"})),
         "`level` at $.level: `warn` is not a value of Level; its values are: error, info",
@@ -105,7 +140,10 @@ fn an_int_goes_for_a_float_but_never_the_reverse() {
 fn a_receiver_ignores_unknown_fields_and_a_sender_refuses_them() {
     let payload = packed!({"mesage": [1, {"x": null}], "message": "hi"});
     assert_eq!(receive(&payload), Ok(()));
-    says(send(&payload), "`mesage` at $.mesage: unknown field of Entry; did you mean `message`?");
+    says(
+        send(&payload),
+        "`mesage` at $.mesage: unknown field of Entry; did you mean `message`?",
+    );
     says(
         send(&packed!({"colour of it": 1})),
         "`colour of it` at $[\"colour of it\"]: unknown field of Entry; its fields are: \
@@ -116,7 +154,16 @@ fn a_receiver_ignores_unknown_fields_and_a_sender_refuses_them() {
 #[test]
 fn nested_places_are_named() {
     let inner = packed!({"message": "hi", "count": true});
-    let payload = [&[0x82][..], &packed!("message"), &packed!("x"), &packed!("by_id"), &[0x81, 0xc4, 0x10], &[7; 16], &inner].concat();
+    let payload = [
+        &[0x82][..],
+        &packed!("message"),
+        &packed!("x"),
+        &packed!("by_id"),
+        &[0x81, 0xc4, 0x10],
+        &[7; 16],
+        &inner,
+    ]
+    .concat();
     says(
         receive(&payload),
         "`count` at $.by_id[07070707-0707-0707-0707-070707070707].count: expected i32, got bool",
@@ -125,11 +172,24 @@ fn nested_places_are_named() {
 
 #[test]
 fn duplicates_are_refused() {
-    let field = [&[0x82][..], &packed!("message"), &packed!("x"), &packed!("message"), &packed!("y")].concat();
+    let field = [
+        &[0x82][..],
+        &packed!("message"),
+        &packed!("x"),
+        &packed!("message"),
+        &packed!("y"),
+    ]
+    .concat();
     says(receive(&field), "`message` at $.message: duplicate field");
-    says(receive(&packed!({"message": "x", "tags": ["a", "b", "a"]})), "value at $.tags[2]: duplicate item in a set");
+    says(
+        receive(&packed!({"message": "x", "tags": ["a", "b", "a"]})),
+        "value at $.tags[2]: duplicate item in a set",
+    );
     let many: Vec<String> = (0..40).map(|index| (index % 39).to_string()).collect();
-    says(receive(&packed!({"message": "x", "tags": many})), "`tags` at $.tags: duplicate item in a set");
+    says(
+        receive(&packed!({"message": "x", "tags": many})),
+        "`tags` at $.tags: duplicate item in a set",
+    );
     // 1 as a fixint and as a u8 is the same key.
     let extra = packed!({"message": "x", "extra": {"$hex": "82 01 c0 cc01 c0"}});
     says(receive(&extra), "`extra` at $.extra: duplicate map key 1");
@@ -138,14 +198,35 @@ fn duplicates_are_refused() {
 #[test]
 fn c9_bad_bytes_are_named() {
     let good = packed!({"message": "hi", "count": 5});
-    says(receive(&[]), "value at $: truncated: the payload ends inside this value");
-    says(receive(&good[..good.len() - 1]), "`message` at $.message: truncated: the payload ends inside this value");
-    says(receive(&[&good[..], &[0, 0]].concat()), "value at $: 2 bytes after the end of the value");
-    says(receive(&packed!({"message": {"$hex": "a1ff"}})), "`message` at $.message: invalid UTF-8 in string");
-    says(receive(&packed!({"extra": {"$hex": "c1"}})), "`extra` at $.extra: byte 0xc1 is not MessagePack");
-    says(receive(&packed!({"extra": {"$hex": "d4 05 00"}})), "`extra` at $.extra: expected any, got extension 5");
+    says(
+        receive(&[]),
+        "value at $: truncated: the payload ends inside this value",
+    );
+    says(
+        receive(&good[..good.len() - 1]),
+        "`message` at $.message: truncated: the payload ends inside this value",
+    );
+    says(
+        receive(&[&good[..], &[0, 0]].concat()),
+        "value at $: 2 bytes after the end of the value",
+    );
+    says(
+        receive(&packed!({"message": {"$hex": "a1ff"}})),
+        "`message` at $.message: invalid UTF-8 in string",
+    );
+    says(
+        receive(&packed!({"extra": {"$hex": "c1"}})),
+        "`extra` at $.extra: byte 0xc1 is not MessagePack",
+    );
+    says(
+        receive(&packed!({"extra": {"$hex": "d4 05 00"}})),
+        "`extra` at $.extra: expected any, got extension 5",
+    );
     // A promise of four billion items ends at once.
-    says(receive(&packed!({"extra": {"$hex": "dd ffffffff"}})), "`extra` at $.extra: truncated: the payload ends inside this value");
+    says(
+        receive(&packed!({"extra": {"$hex": "dd ffffffff"}})),
+        "`extra` at $.extra: truncated: the payload ends inside this value",
+    );
 }
 
 #[test]
@@ -162,9 +243,19 @@ fn depth_is_bounded_at_64() {
     };
     assert_eq!(receive(&nested(63)), Ok(()));
     let error = receive(&nested(64)).unwrap_err();
-    assert!(error.ends_with("nested more than 64 levels deep"), "{error}");
-    let unknown: Vec<u8> = nested(100_000).iter().map(|byte| if *byte == 0x65 { 0x66 } else { *byte }).collect();
-    assert!(receive(&unknown).unwrap_err().contains("nested more than 64 levels deep"));
+    assert!(
+        error.ends_with("nested more than 64 levels deep"),
+        "{error}"
+    );
+    let unknown: Vec<u8> = nested(100_000)
+        .iter()
+        .map(|byte| if *byte == 0x65 { 0x66 } else { *byte })
+        .collect();
+    assert!(
+        receive(&unknown)
+            .unwrap_err()
+            .contains("nested more than 64 levels deep")
+    );
 }
 
 #[test]
@@ -178,11 +269,23 @@ fn native_forms_are_rewritten_by_senders_and_refused_by_receivers() {
         "id": {"$hex": "c410 f81d4fae7dec11d0a76500a0c91e6bf6"},
         "message": "x"
     });
-    assert_eq!(value::normalise(&types, ty, &native, Mode::Send), Ok(Some(wire.clone())));
+    assert_eq!(
+        value::normalise(&types, ty, &native, Mode::Send),
+        Ok(Some(wire.clone()))
+    );
     assert_eq!(value::normalise(&types, ty, &wire, Mode::Send), Ok(None));
-    says(receive(&native), "`at` at $.at: expected timestamp, got extension -1");
-    says(receive(&packed!({"message": "x", "id": uuid})), "`id` at $.id: expected uuid, got string");
+    says(
+        receive(&native),
+        "`at` at $.at: expected timestamp, got extension -1",
+    );
+    says(
+        receive(&packed!({"message": "x", "id": uuid})),
+        "`id` at $.id: expected uuid, got string",
+    );
     let iso = packed!({"message": "x", "at": "2026-01-01T00:00:00Z"});
     let error = value::normalise(&types, ty, &iso, Mode::Send).unwrap_err();
-    assert_eq!(error.to_string(), "`at` at $.at: expected timestamp, got string");
+    assert_eq!(
+        error.to_string(),
+        "`at` at $.at: expected timestamp, got string"
+    );
 }

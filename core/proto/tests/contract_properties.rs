@@ -1,7 +1,11 @@
 //! Properties of contracts and values, over random contracts and random values of their types.
 
+// A failed unwrap is a failed test.
+#![allow(clippy::unwrap_used)]
+
 use aster_proto::contract::{
-    Compiled, Contract, Field, Manifest, Method, Pattern, Scalar, Scope, ServiceDescription, Type, TypeDef, TypeId, compat,
+    Compiled, Contract, Field, Manifest, Method, Pattern, Scalar, Scope, ServiceDescription, Type,
+    TypeDef, TypeId, compat,
 };
 use aster_proto::value::{self, Mode, json};
 use proptest::prelude::*;
@@ -19,15 +23,27 @@ fn ty(cyclic: bool) -> BoxedStrategy<Type> {
         prop_oneof![4 => scalar, 1 => Just(Type::Ref("E".into()))].boxed()
     };
     let key = prop_oneof![
-        proptest::sample::select(vec![Scalar::String, Scalar::I8, Scalar::U64, Scalar::Bool, Scalar::Uuid])
-            .prop_map(Type::Scalar),
+        proptest::sample::select(vec![
+            Scalar::String,
+            Scalar::I8,
+            Scalar::U64,
+            Scalar::Bool,
+            Scalar::Uuid
+        ])
+        .prop_map(Type::Scalar),
         Just(Type::Ref("E".into())),
     ];
     leaf.prop_recursive(3, 12, 3, move |inner| {
         prop_oneof![
-            (inner.clone(), any::<bool>()).prop_map(|(item, unique)| Type::List { item: item.into(), unique }),
+            (inner.clone(), any::<bool>()).prop_map(|(item, unique)| Type::List {
+                item: item.into(),
+                unique
+            }),
             proptest::collection::vec(inner.clone(), 1..4).prop_map(Type::Tuple),
-            (key.clone(), inner.clone()).prop_map(|(key, value)| Type::Map { key: key.into(), value: value.into() }),
+            (key.clone(), inner.clone()).prop_map(|(key, value)| Type::Map {
+                key: key.into(),
+                value: value.into()
+            }),
             inner.prop_map(|item| Type::Nullable(item.into())),
         ]
     })
@@ -38,35 +54,66 @@ fn ty(cyclic: bool) -> BoxedStrategy<Type> {
 fn field(index: usize) -> impl Strategy<Value = Field> {
     let name = format!("f{index}");
     prop_oneof![
-        (ty(false), any::<bool>(), any::<bool>()).prop_map(|(ty, required, nullable)| (ty, required, nullable)),
-        (ty(true), any::<bool>()).prop_map(|(ty, required)| (Type::Nullable(ty.into()), required, false)),
+        (ty(false), any::<bool>(), any::<bool>())
+            .prop_map(|(ty, required, nullable)| (ty, required, nullable)),
+        (ty(true), any::<bool>()).prop_map(|(ty, required)| (
+            Type::Nullable(ty.into()),
+            required,
+            false
+        )),
         (ty(true), any::<bool>()).prop_map(|(ty, nullable)| (ty, false, nullable)),
     ]
-    .prop_map(move |(ty, required, nullable)| Field { name: name.clone(), ty, required, nullable })
+    .prop_map(move |(ty, required, nullable)| Field {
+        name: name.clone(),
+        ty,
+        required,
+        nullable,
+    })
 }
 
 fn description() -> impl Strategy<Value = ServiceDescription> {
     let fields = || (0..6_usize).prop_flat_map(|count| (0..count).map(field).collect::<Vec<_>>());
     let structs = proptest::collection::vec(fields(), STRUCTS);
-    let patterns = vec![Pattern::Unary, Pattern::ServerStream, Pattern::ClientStream, Pattern::BidiStream];
-    let method = (proptest::sample::select(patterns), ty(true), ty(true), any::<bool>());
+    let patterns = vec![
+        Pattern::Unary,
+        Pattern::ServerStream,
+        Pattern::ClientStream,
+        Pattern::BidiStream,
+    ];
+    let method = (
+        proptest::sample::select(patterns),
+        ty(true),
+        ty(true),
+        any::<bool>(),
+    );
     let methods = proptest::collection::vec(method, 1..4);
     let scope = prop_oneof![Just(Scope::Shared), Just(Scope::Session)];
     (structs, methods, 1..5_u32, scope).prop_map(|(structs, methods, version, scope)| {
         let mut types: Vec<TypeDef> = structs
             .into_iter()
             .enumerate()
-            .map(|(index, fields)| TypeDef::Struct { tag: format!("S{index}"), fields })
+            .map(|(index, fields)| TypeDef::Struct {
+                tag: format!("S{index}"),
+                fields,
+            })
             .collect();
-        types.push(TypeDef::Enum { tag: "E".into(), values: vec!["b".into(), "a".into(), "c".into()] });
-        types.push(TypeDef::Union { tag: "U".into(), members: vec!["S1".into(), "S0".into()] });
-        let methods = methods.into_iter().enumerate().map(|(index, (pattern, request, response, idempotent))| Method {
-            name: format!("m{index}"),
-            pattern,
-            request,
-            response,
-            idempotent,
+        types.push(TypeDef::Enum {
+            tag: "E".into(),
+            values: vec!["b".into(), "a".into(), "c".into()],
         });
+        types.push(TypeDef::Union {
+            tag: "U".into(),
+            members: vec!["S1".into(), "S0".into()],
+        });
+        let methods = methods.into_iter().enumerate().map(
+            |(index, (pattern, request, response, idempotent))| Method {
+                name: format!("m{index}"),
+                pattern,
+                request,
+                response,
+                idempotent,
+            },
+        );
         ServiceDescription {
             name: "Random".into(),
             version,
@@ -83,7 +130,9 @@ struct Tape<'a>(&'a [u8]);
 
 impl Tape<'_> {
     fn byte(&mut self) -> u8 {
-        let Some((first, rest)) = self.0.split_first() else { return 0 };
+        let Some((first, rest)) = self.0.split_first() else {
+            return 0;
+        };
         self.0 = rest;
         *first
     }
@@ -95,7 +144,18 @@ impl Tape<'_> {
     fn u64(&mut self) -> u64 {
         // Mostly near the ends of some integer type.
         let near = (self.byte() % 5) as u64;
-        let base = [0, 1 << 7, 1 << 8, 1 << 15, 1 << 16, 1 << 31, 1 << 32, 1 << 53, 1 << 63, u64::MAX - 2][self.below(10)];
+        let base = [
+            0,
+            1 << 7,
+            1 << 8,
+            1 << 15,
+            1 << 16,
+            1 << 31,
+            1 << 32,
+            1 << 53,
+            1 << 63,
+            u64::MAX - 2,
+        ][self.below(10)];
         base.wrapping_add(near).wrapping_sub(2)
     }
 }
@@ -105,7 +165,9 @@ fn write(contract: &Contract, ty: &Type, tape: &mut Tape<'_>, depth: usize, out:
     // Far below the limit of 64, whatever the types: at the end of the tape nothing nests further by choice.
     let more = |tape: &mut Tape<'_>| if depth > 12 { 0 } else { tape.below(4) };
     match ty {
-        Type::Nullable(_) if depth > 12 || tape.below(2) == 0 => rmp::encode::write_nil(out).unwrap(),
+        Type::Nullable(_) if depth > 12 || tape.below(2) == 0 => {
+            rmp::encode::write_nil(out).unwrap()
+        }
         Type::Nullable(item) => write(contract, item, tape, depth, out),
         Type::Scalar(Scalar::Any) => match tape.below(5) {
             0 => rmp::encode::write_nil(out).unwrap(),
@@ -134,7 +196,9 @@ fn write(contract: &Contract, ty: &Type, tape: &mut Tape<'_>, depth: usize, out:
         }
         Type::Tuple(items) => {
             rmp::encode::write_array_len(out, items.len() as u32).unwrap();
-            items.iter().for_each(|item| write(contract, item, tape, depth + 1, out));
+            items
+                .iter()
+                .for_each(|item| write(contract, item, tape, depth + 1, out));
         }
         Type::Map { key, value } => {
             let mut entries: Vec<(Vec<u8>, Vec<u8>)> = Vec::new();
@@ -147,21 +211,36 @@ fn write(contract: &Contract, ty: &Type, tape: &mut Tape<'_>, depth: usize, out:
                 }
             }
             rmp::encode::write_map_len(out, entries.len() as u32).unwrap();
-            entries.into_iter().for_each(|(key, value)| out.extend([key, value].concat()));
+            entries
+                .into_iter()
+                .for_each(|(key, value)| out.extend([key, value].concat()));
         }
         Type::Ref(tag) => match contract.type_def(tag).unwrap() {
-            TypeDef::Enum { values, .. } => rmp::encode::write_str(out, &values[tape.below(values.len())]).unwrap(),
-            TypeDef::Struct { fields, .. } => write_struct(contract, None, fields, tape, depth, out),
+            TypeDef::Enum { values, .. } => {
+                rmp::encode::write_str(out, &values[tape.below(values.len())]).unwrap()
+            }
+            TypeDef::Struct { fields, .. } => {
+                write_struct(contract, None, fields, tape, depth, out)
+            }
             TypeDef::Union { members, .. } => {
                 let member = &members[tape.below(members.len())];
-                let Some(TypeDef::Struct { fields, .. }) = contract.type_def(member) else { panic!("{member}") };
+                let Some(TypeDef::Struct { fields, .. }) = contract.type_def(member) else {
+                    panic!("{member}")
+                };
                 write_struct(contract, Some(member), fields, tape, depth, out);
             }
         },
     }
 }
 
-fn write_struct(contract: &Contract, tag: Option<&str>, fields: &[Field], tape: &mut Tape<'_>, depth: usize, out: &mut Vec<u8>) {
+fn write_struct(
+    contract: &Contract,
+    tag: Option<&str>,
+    fields: &[Field],
+    tape: &mut Tape<'_>,
+    depth: usize,
+    out: &mut Vec<u8>,
+) {
     let mut written = Vec::new();
     let mut count = 0;
     if let Some(tag) = tag {
@@ -197,8 +276,14 @@ fn write_scalar(scalar: Scalar, tape: &mut Tape<'_>, out: &mut Vec<u8>) {
         }
         (Scalar::Bool, _) => rmp::encode::write_bool(out, tape.below(2) == 1).unwrap(),
         (Scalar::F32, _) => rmp::encode::write_f32(out, f32::from_bits(tape.u64() as u32)).unwrap(),
-        (Scalar::F64, _) => rmp::encode::write_f64(out, f64::from_bits(tape.u64().rotate_left(50))).unwrap(),
-        (Scalar::String, _) => rmp::encode::write_str(out, &"aé\"\\字\n😀"[..[0, 1, 3, 4, 5, 8, 9, 13][tape.below(8)]]).unwrap(),
+        (Scalar::F64, _) => {
+            rmp::encode::write_f64(out, f64::from_bits(tape.u64().rotate_left(50))).unwrap()
+        }
+        (Scalar::String, _) => rmp::encode::write_str(
+            out,
+            &"aé\"\\字\n😀"[..[0, 1, 3, 4, 5, 8, 9, 13][tape.below(8)]],
+        )
+        .unwrap(),
         (Scalar::Bytes, _) => rmp::encode::write_bin(out, &[0xfb; 5][..tape.below(6)]).unwrap(),
         (Scalar::Uuid, _) => rmp::encode::write_bin(out, &[tape.byte(); 16]).unwrap(),
         _ => rmp::encode::write_nil(out).unwrap(),
@@ -211,10 +296,11 @@ fn holds_any(contract: &Contract) -> bool {
 
 /// A NaN has many encodings, and JSON keeps only that it is one.
 fn holds_odd_nan(payload: &[u8]) -> bool {
-    payload.windows(5).any(|bytes| bytes[0] == 0xca && f32::from_be_bytes([bytes[1], bytes[2], bytes[3], bytes[4]]).is_nan())
-        || payload.windows(9).any(|bytes| {
-            bytes[0] == 0xcb && f64::from_be_bytes(bytes[1..].try_into().unwrap()).is_nan()
-        })
+    payload.windows(5).any(|bytes| {
+        bytes[0] == 0xca && f32::from_be_bytes([bytes[1], bytes[2], bytes[3], bytes[4]]).is_nan()
+    }) || payload.windows(9).any(|bytes| {
+        bytes[0] == 0xcb && f64::from_be_bytes(bytes[1..].try_into().unwrap()).is_nan()
+    })
 }
 
 fn types_of(compiled: &Compiled) -> Vec<(TypeId, Type)> {
@@ -222,7 +308,10 @@ fn types_of(compiled: &Compiled) -> Vec<(TypeId, Type)> {
     methods
         .flat_map(|method| {
             let resolved = compiled.method(&method.name).unwrap();
-            [(resolved.request, method.request.clone()), (resolved.response, method.response.clone())]
+            [
+                (resolved.request, method.request.clone()),
+                (resolved.response, method.response.clone()),
+            ]
         })
         .collect()
 }

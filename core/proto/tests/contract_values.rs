@@ -1,5 +1,8 @@
 //! The shared table of values (conformance/vectors/values.json), in both codecs and both directions.
 
+// A failed unwrap is a failed test.
+#![allow(clippy::unwrap_used)]
+
 use aster_proto::contract::{Compiled, ServiceDescription, TypeId};
 use aster_proto::value::{self, Mode, json};
 use serde::Deserialize;
@@ -66,7 +69,10 @@ fn modes(mode: Option<&str>) -> &'static [Mode] {
 }
 
 fn bytes(hex: &str) -> Vec<u8> {
-    (0..hex.len()).step_by(2).map(|at| u8::from_str_radix(&hex[at..at + 2], 16).unwrap()).collect()
+    (0..hex.len())
+        .step_by(2)
+        .map(|at| u8::from_str_radix(&hex[at..at + 2], 16).unwrap())
+        .collect()
 }
 
 fn hex(bytes: &[u8]) -> String {
@@ -84,22 +90,41 @@ fn valid_values_pass_and_convert_both_ways() {
         for mode in modes(vector.mode.as_deref()) {
             for msgpack in std::iter::once(&vector.msgpack).chain(&vector.also_msgpack) {
                 let payload = bytes(msgpack);
-                types.check(ty, &payload, *mode).unwrap_or_else(|error| panic!("{name}: {msgpack}: {error}"));
-                assert_eq!(value::normalise(&types, ty, &payload, *mode), Ok(None), "{name}: {msgpack}");
+                types
+                    .check(ty, &payload, *mode)
+                    .unwrap_or_else(|error| panic!("{name}: {msgpack}: {error}"));
+                assert_eq!(
+                    value::normalise(&types, ty, &payload, *mode),
+                    Ok(None),
+                    "{name}: {msgpack}"
+                );
                 let text = json::from_msgpack(&types, ty, &payload, *mode);
                 let text = text.unwrap_or_else(|error| panic!("{name}: {msgpack}: {error}"));
-                assert_eq!(String::from_utf8(text).unwrap(), vector.json, "{name}: {msgpack}");
+                assert_eq!(
+                    String::from_utf8(text).unwrap(),
+                    vector.json,
+                    "{name}: {msgpack}"
+                );
             }
             for text in std::iter::once(&vector.json).chain(&vector.also_json) {
                 let read = json::to_msgpack(&types, ty, text.as_bytes(), *mode);
                 let read = read.unwrap_or_else(|error| panic!("{name}: {text}: {error}"));
-                assert_eq!(&hex(&read), vector.back.as_ref().unwrap_or(&vector.msgpack), "{name}: {text}");
-                types.check(ty, &read, *mode).unwrap_or_else(|error| panic!("{name}: {text}: {error}"));
+                assert_eq!(
+                    &hex(&read),
+                    vector.back.as_ref().unwrap_or(&vector.msgpack),
+                    "{name}: {text}"
+                );
+                types
+                    .check(ty, &read, *mode)
+                    .unwrap_or_else(|error| panic!("{name}: {text}: {error}"));
             }
             for native in &vector.native {
                 let rewritten = value::normalise(&types, ty, &bytes(native), *mode);
                 assert_eq!(rewritten, Ok(Some(payload.clone())), "{name}: {native}");
-                assert!(types.check(ty, &bytes(native), *mode).is_err(), "{name}: {native}");
+                assert!(
+                    types.check(ty, &bytes(native), *mode).is_err(),
+                    "{name}: {native}"
+                );
             }
         }
     }

@@ -1,5 +1,8 @@
 //! The shared table of contracts (conformance/vectors/contracts.json), and canonical bytes derived by hand.
 
+// A failed unwrap is a failed test.
+#![allow(clippy::unwrap_used)]
+
 use std::collections::BTreeMap;
 
 use aster_proto::contract::{Compiled, Contract, ContractId, ServiceDescription};
@@ -33,7 +36,10 @@ fn vectors() -> Vectors {
 
 fn contract(description: &Value) -> Contract {
     let description = ServiceDescription::from_json(&description.to_string()).unwrap();
-    description.normalise().unwrap_or_else(|error| panic!("{error}")).0
+    description
+        .normalise()
+        .unwrap_or_else(|error| panic!("{error}"))
+        .0
 }
 
 #[test]
@@ -41,7 +47,12 @@ fn k1_contracts_have_the_ids_of_the_shared_table() {
     let vectors = vectors().contracts;
     assert!(vectors.len() >= 40, "{}", vectors.len());
     for vector in vectors {
-        assert_eq!(contract(&vector.description).id().to_string(), vector.id, "{}", vector.name);
+        assert_eq!(
+            contract(&vector.description).id().to_string(),
+            vector.id,
+            "{}",
+            vector.name
+        );
     }
 }
 
@@ -55,8 +66,15 @@ fn k1_equal_services_have_equal_ids_and_others_differ() {
         }
     }
     for vector in &vectors {
-        let Some(same_as) = &vector.same_as else { continue };
-        assert_eq!(by_id.get(vector.id.as_str()), Some(&same_as.as_str()), "{}", vector.name);
+        let Some(same_as) = &vector.same_as else {
+            continue;
+        };
+        assert_eq!(
+            by_id.get(vector.id.as_str()),
+            Some(&same_as.as_str()),
+            "{}",
+            vector.name
+        );
     }
 }
 
@@ -66,7 +84,12 @@ fn k1_msgpack_and_json_descriptions_are_the_same() {
         let from_json = ServiceDescription::from_json(&vector.description.to_string()).unwrap();
         // Packed by another writer than ours, from the JSON as it stands.
         let packed = rmp_serde::to_vec(&vector.description).unwrap();
-        assert_eq!(ServiceDescription::from_msgpack(&packed).unwrap(), from_json, "{}", vector.name);
+        assert_eq!(
+            ServiceDescription::from_msgpack(&packed).unwrap(),
+            from_json,
+            "{}",
+            vector.name
+        );
         let again = ServiceDescription::from_msgpack(&from_json.to_msgpack().unwrap()).unwrap();
         assert_eq!(again, from_json, "{}", vector.name);
         let again = ServiceDescription::from_json(&from_json.to_json().unwrap()).unwrap();
@@ -80,7 +103,12 @@ fn k1_describing_a_contract_gives_the_same_contract() {
         let description = ServiceDescription::from_json(&vector.description.to_string()).unwrap();
         let (contract, manifest) = description.normalise().unwrap();
         let described = ServiceDescription::of(&contract, &manifest);
-        assert_eq!(described.normalise().unwrap(), (contract, manifest), "{}", vector.name);
+        assert_eq!(
+            described.normalise().unwrap(),
+            (contract, manifest),
+            "{}",
+            vector.name
+        );
     }
 }
 
@@ -89,8 +117,18 @@ fn k2_canonical_bytes_read_back_to_the_same_contract() {
     for vector in vectors().contracts {
         let contract = contract(&vector.description);
         let canonical = contract.canonical();
-        assert_eq!(ContractId::of_canonical(&canonical).to_string(), vector.id, "{}", vector.name);
-        assert_eq!(Contract::from_canonical(&canonical).as_ref(), Ok(&contract), "{}", vector.name);
+        assert_eq!(
+            ContractId::of_canonical(&canonical).to_string(),
+            vector.id,
+            "{}",
+            vector.name
+        );
+        assert_eq!(
+            Contract::from_canonical(&canonical).as_ref(),
+            Ok(&contract),
+            "{}",
+            vector.name
+        );
         let compiled = Compiled::new(contract);
         assert_eq!(compiled.canonical(), canonical);
         assert_eq!(compiled.id().to_string(), vector.id);
@@ -124,8 +162,17 @@ fn by_hand() -> Vec<(String, Vec<u8>)> {
         if let Some(name) = line.strip_prefix("== ") {
             blocks.push((name.to_owned(), Vec::new()));
         } else if let Some((_, bytes)) = blocks.last_mut() {
-            let hex: String = line.split('#').next().unwrap_or_default().split_whitespace().collect();
-            bytes.extend((0..hex.len()).step_by(2).map(|at| u8::from_str_radix(&hex[at..at + 2], 16).unwrap()));
+            let hex: String = line
+                .split('#')
+                .next()
+                .unwrap_or_default()
+                .split_whitespace()
+                .collect();
+            bytes.extend(
+                (0..hex.len())
+                    .step_by(2)
+                    .map(|at| u8::from_str_radix(&hex[at..at + 2], 16).unwrap()),
+            );
         }
     }
     blocks
@@ -137,10 +184,17 @@ fn k1_canonical_bytes_are_those_derived_by_hand() {
     let blocks = by_hand();
     assert!(blocks.len() >= 3);
     for (name, bytes) in blocks {
-        let vector = vectors.iter().find(|vector| vector.name == name).unwrap_or_else(|| panic!("no contract {name}"));
+        let vector = vectors
+            .iter()
+            .find(|vector| vector.name == name)
+            .unwrap_or_else(|| panic!("no contract {name}"));
         let canonical = contract(&vector.description).canonical();
         assert_eq!(hex(&canonical), hex(&bytes), "{name}");
-        assert_eq!(ContractId::of_canonical(&bytes).to_string(), vector.id, "{name}");
+        assert_eq!(
+            ContractId::of_canonical(&bytes).to_string(),
+            vector.id,
+            "{name}"
+        );
     }
 }
 
@@ -152,37 +206,120 @@ fn hex(bytes: &[u8]) -> String {
 fn bytes_that_no_encoder_writes_are_refused() {
     let canonical = |hex: &str| -> Vec<u8> {
         let hex: String = hex.split_whitespace().collect();
-        (0..hex.len()).step_by(2).map(|at| u8::from_str_radix(&hex[at..at + 2], 16).unwrap()).collect()
+        (0..hex.len())
+            .step_by(2)
+            .map(|at| u8::from_str_radix(&hex[at..at + 2], 16).unwrap())
+            .collect()
     };
     assert!(Contract::from_canonical(&canonical("96 01 a1 53 01 00 90 90")).is_ok());
     for (what, hex, text) in [
         ("nothing", "", "expected a contract at byte 0"),
-        ("a shorter record", "95 01 a1 53 01 00 90", "expected a contract at byte 0"),
-        ("a newer format", "96 02 a1 53 01 00 90 90", "format 2; this version reads 1: update Aster"),
-        ("a longer integer", "96 01 a1 53 cc01 00 90 90", "not in canonical form"),
-        ("a longer string", "96 01 d901 53 01 00 90 90", "not in canonical form"),
-        ("a longer array", "dc0006 01 a1 53 01 00 90 90", "not in canonical form"),
-        ("a float", "96 01 a1 53 ca3f800000 00 90 90", "expected a version at byte 4"),
-        ("version 0", "96 01 a1 53 00 00 90 90", "versions start at 1"),
-        ("another scope", "96 01 a1 53 01 02 90 90", "expected a scope at byte 5"),
-        ("more bytes", "96 01 a1 53 01 00 90 90 c0", "expected end of the contract at byte 8"),
-        ("fewer bytes", "96 01 a1 53 01 00 90", "expected the types at byte 7"),
-        ("a name that is not UTF-8", "96 01 a1 ff 01 00 90 90", "expected the service's name at byte 2"),
-        ("an unreachable type", "96 01 a1 53 01 00 90 91 93 01 a1 45 91 a1 78", "not in canonical form"),
-        ("methods out of order", "96 01 a1 53 01 00 92 95 a1 62 00 00 00 c2 95 a1 61 00 00 00 c2 90", "not in canonical form"),
-        ("a nullable any", "96 01 a1 53 01 00 91 95 a1 61 00 92 24 11 00 c2 90", "not in canonical form"),
-        ("an unknown type code", "96 01 a1 53 01 00 91 95 a1 61 00 12 00 c2 90", "expected a type at byte 11"),
-        ("an unknown reference", "96 01 a1 53 01 00 91 95 a1 61 00 92 25 a1 54 00 c2 90", "unknown type T"),
-        ("four billion methods", "96 01 a1 53 01 00 dd ffffffff", "expected a method at byte 11"),
+        (
+            "a shorter record",
+            "95 01 a1 53 01 00 90",
+            "expected a contract at byte 0",
+        ),
+        (
+            "a newer format",
+            "96 02 a1 53 01 00 90 90",
+            "format 2; this version reads 1: update Aster",
+        ),
+        (
+            "a longer integer",
+            "96 01 a1 53 cc01 00 90 90",
+            "not in canonical form",
+        ),
+        (
+            "a longer string",
+            "96 01 d901 53 01 00 90 90",
+            "not in canonical form",
+        ),
+        (
+            "a longer array",
+            "dc0006 01 a1 53 01 00 90 90",
+            "not in canonical form",
+        ),
+        (
+            "a float",
+            "96 01 a1 53 ca3f800000 00 90 90",
+            "expected a version at byte 4",
+        ),
+        (
+            "version 0",
+            "96 01 a1 53 00 00 90 90",
+            "versions start at 1",
+        ),
+        (
+            "another scope",
+            "96 01 a1 53 01 02 90 90",
+            "expected a scope at byte 5",
+        ),
+        (
+            "more bytes",
+            "96 01 a1 53 01 00 90 90 c0",
+            "expected end of the contract at byte 8",
+        ),
+        (
+            "fewer bytes",
+            "96 01 a1 53 01 00 90",
+            "expected the types at byte 7",
+        ),
+        (
+            "a name that is not UTF-8",
+            "96 01 a1 ff 01 00 90 90",
+            "expected the service's name at byte 2",
+        ),
+        (
+            "an unreachable type",
+            "96 01 a1 53 01 00 90 91 93 01 a1 45 91 a1 78",
+            "not in canonical form",
+        ),
+        (
+            "methods out of order",
+            "96 01 a1 53 01 00 92 95 a1 62 00 00 00 c2 95 a1 61 00 00 00 c2 90",
+            "not in canonical form",
+        ),
+        (
+            "a nullable any",
+            "96 01 a1 53 01 00 91 95 a1 61 00 92 24 11 00 c2 90",
+            "not in canonical form",
+        ),
+        (
+            "an unknown type code",
+            "96 01 a1 53 01 00 91 95 a1 61 00 12 00 c2 90",
+            "expected a type at byte 11",
+        ),
+        (
+            "an unknown reference",
+            "96 01 a1 53 01 00 91 95 a1 61 00 92 25 a1 54 00 c2 90",
+            "unknown type T",
+        ),
+        (
+            "four billion methods",
+            "96 01 a1 53 01 00 dd ffffffff",
+            "expected a method at byte 11",
+        ),
     ] {
-        let error = Contract::from_canonical(&canonical(hex)).expect_err(what).to_string();
+        let error = Contract::from_canonical(&canonical(hex))
+            .expect_err(what)
+            .to_string();
         assert!(error.contains(text), "{what}: {error}");
     }
     // Deep nesting ends at the limit of types, not of the stack.
     let mut deep = canonical("96 01 a1 53 01 00 91 95 a1 61 00");
     deep.extend(std::iter::repeat_n([0x92, 0x20], 100_000).flatten());
-    assert!(Contract::from_canonical(&deep).unwrap_err().to_string().contains("expected a type at byte 77"));
-    assert!(Contract::from_canonical(&vec![0x90; (1 << 20) + 1]).unwrap_err().to_string().contains("at most 1048576"));
+    assert!(
+        Contract::from_canonical(&deep)
+            .unwrap_err()
+            .to_string()
+            .contains("expected a type at byte 77")
+    );
+    assert!(
+        Contract::from_canonical(&vec![0x90; (1 << 20) + 1])
+            .unwrap_err()
+            .to_string()
+            .contains("at most 1048576")
+    );
 }
 
 #[test]
@@ -190,7 +327,15 @@ fn ids_are_read_as_they_are_shown() {
     let id = contract(&vectors().contracts[0].description).id();
     assert_eq!(id.to_string().parse(), Ok(id));
     assert_eq!(id.to_string().to_uppercase().parse(), Ok(id));
-    for bad in ["", "00", &"0".repeat(63), &"0".repeat(65), &"g".repeat(64), &"é".repeat(32), &format!("+{}", "0".repeat(63))] {
+    for bad in [
+        "",
+        "00",
+        &"0".repeat(63),
+        &"0".repeat(65),
+        &"g".repeat(64),
+        &"é".repeat(32),
+        &format!("+{}", "0".repeat(63)),
+    ] {
         assert!(bad.parse::<ContractId>().is_err(), "{bad}");
     }
 }
@@ -203,17 +348,30 @@ fn a_description_says_where_it_is_wrong() {
             .split(';').next(),
         Some("contract: methods[0].request.item: unknown type \"lst\"")
     );
-    assert!(error(r#"{"name": "S", "version": "1", "methods": []}"#).starts_with("contract: version: invalid type: string"));
-    assert!(error(r#"{"name": "S", "version": 1, "methods": [], "more": 1}"#).contains("unknown field `more`"));
+    assert!(
+        error(r#"{"name": "S", "version": "1", "methods": []}"#)
+            .starts_with("contract: version: invalid type: string")
+    );
+    assert!(
+        error(r#"{"name": "S", "version": 1, "methods": [], "more": 1}"#)
+            .contains("unknown field `more`")
+    );
     assert!(error(r#"{"name": "S", "version": 1}"#).contains("missing field `methods`"));
-    let nested = format!(r#"{{"name": "S", "version": 1, "methods": [{{"name": "a", "pattern": "unary", "response": {{"t": "null"}}, "request": {}"#, r#"{"t": "list", "item": "#.repeat(10_000));
+    let nested = format!(
+        r#"{{"name": "S", "version": 1, "methods": [{{"name": "a", "pattern": "unary", "response": {{"t": "null"}}, "request": {}"#,
+        r#"{"t": "list", "item": "#.repeat(10_000)
+    );
     assert!(error(&nested).contains("recursion limit exceeded"));
 
-    let mut packed = rmp_serde::to_vec(&serde_json::json!({"name": "S", "version": 1, "methods": []})).unwrap();
+    let mut packed =
+        rmp_serde::to_vec(&serde_json::json!({"name": "S", "version": 1, "methods": []})).unwrap();
     assert!(ServiceDescription::from_msgpack(&packed).is_ok());
     packed.push(0);
     let error = ServiceDescription::from_msgpack(&packed).unwrap_err();
-    assert_eq!(error.to_string(), "contract: 1 bytes after the end of the description");
+    assert_eq!(
+        error.to_string(),
+        "contract: 1 bytes after the end of the description"
+    );
 }
 
 #[test]
@@ -236,10 +394,20 @@ fn a_manifest_survives_and_does_not_count() {
     let (with, manifest) = description.normalise().unwrap();
     let fields = &manifest.types["R"].fields;
     assert_eq!(fields["x"].default, Some(rmpv::Value::Nil));
-    assert_eq!(fields["y"].default, Some(rmpv::Value::Array(vec![1.into(), "a".into(), 1.5.into()])));
+    assert_eq!(
+        fields["y"].default,
+        Some(rmpv::Value::Array(vec![1.into(), "a".into(), 1.5.into()]))
+    );
     assert!(!manifest.types.contains_key("Unused"));
-    let described = ServiceDescription::of(&with, &manifest).to_msgpack().unwrap();
-    assert_eq!(ServiceDescription::from_msgpack(&described).unwrap().manifest, manifest);
+    let described = ServiceDescription::of(&with, &manifest)
+        .to_msgpack()
+        .unwrap();
+    assert_eq!(
+        ServiceDescription::from_msgpack(&described)
+            .unwrap()
+            .manifest,
+        manifest
+    );
 
     let mut plain = json.clone();
     plain.as_object_mut().unwrap().remove("manifest");

@@ -5,7 +5,9 @@ use rmp::{decode, encode};
 use super::error::ContractError;
 use super::limits::{MAX_CANONICAL, MAX_TYPE_DEPTH};
 use super::manifest::Manifest;
-use super::model::{Contract, Field, Method, Pattern, Scalar, Scope, ServiceDescription, Type, TypeDef};
+use super::model::{
+    Contract, Field, Method, Pattern, Scalar, Scope, ServiceDescription, Type, TypeDef,
+};
 
 /// The version of the canonical form, its first element.
 const FORMAT: u64 = 1;
@@ -33,10 +35,16 @@ impl Contract {
     /// Bytes that are not a contract, that are a contract of a newer format, or that no conforming encoder writes.
     pub fn from_canonical(bytes: &[u8]) -> Result<Self, ContractError> {
         if bytes.len() > MAX_CANONICAL {
-            let text = format!("canonical bytes: {} bytes, at most {MAX_CANONICAL} are allowed", bytes.len());
+            let text = format!(
+                "canonical bytes: {} bytes, at most {MAX_CANONICAL} are allowed",
+                bytes.len()
+            );
             return Err(ContractError::new("", text));
         }
-        let mut input = Input { rest: bytes, total: bytes.len() };
+        let mut input = Input {
+            rest: bytes,
+            total: bytes.len(),
+        };
         let description = input.contract()?;
         if !input.rest.is_empty() {
             return Err(input.error("end of the contract"));
@@ -44,7 +52,10 @@ impl Contract {
         let (contract, _) = description.normalise()?;
         // Whatever is out of order, longer than need be, unreachable or said in another way comes out different here.
         if encode(&contract) != bytes {
-            return Err(ContractError::new("", "canonical bytes: valid, but not in canonical form"));
+            return Err(ContractError::new(
+                "",
+                "canonical bytes: valid, but not in canonical form",
+            ));
         }
         Ok(contract)
     }
@@ -178,17 +189,26 @@ struct Input<'a> {
 impl Input<'_> {
     fn error(&self, expected: &str) -> ContractError {
         let at = self.total - self.rest.len();
-        ContractError::new("", format!("canonical bytes: expected {expected} at byte {at}"))
+        ContractError::new(
+            "",
+            format!("canonical bytes: expected {expected} at byte {at}"),
+        )
     }
 
     fn array(&mut self, what: &str) -> Result<usize, ContractError> {
         let at = self.error(what);
-        decode::read_array_len(&mut self.rest).map(|len| len as usize).map_err(|_| at)
+        decode::read_array_len(&mut self.rest)
+            .map(|len| len as usize)
+            .map_err(|_| at)
     }
 
     fn record(&mut self, len: usize, what: &str) -> Result<(), ContractError> {
         let at = self.error(what);
-        if self.array(what)? == len { Ok(()) } else { Err(at) }
+        if self.array(what)? == len {
+            Ok(())
+        } else {
+            Err(at)
+        }
     }
 
     fn uint(&mut self, what: &str) -> Result<u64, ContractError> {
@@ -226,7 +246,9 @@ impl Input<'_> {
         self.record(6, "a contract")?;
         let format = self.uint("the format")?;
         if format != FORMAT {
-            let text = format!("canonical bytes: format {format}; this version reads {FORMAT}: update Aster");
+            let text = format!(
+                "canonical bytes: format {format}; this version reads {FORMAT}: update Aster"
+            );
             return Err(ContractError::new("", text));
         }
         let name = self.str("the service's name")?;
@@ -240,7 +262,14 @@ impl Input<'_> {
         };
         let methods = self.list("the methods", Self::method)?;
         let types = self.list("the types", Self::type_def)?;
-        Ok(ServiceDescription { name, version, scope, methods, types, manifest: Manifest::default() })
+        Ok(ServiceDescription {
+            name,
+            version,
+            scope,
+            methods,
+            types,
+            manifest: Manifest::default(),
+        })
     }
 
     fn method(&mut self) -> Result<Method, ContractError> {
@@ -256,7 +285,13 @@ impl Input<'_> {
         };
         let request = self.ty(0)?;
         let response = self.ty(0)?;
-        Ok(Method { name, pattern, request, response, idempotent: self.bool("idempotent")? })
+        Ok(Method {
+            name,
+            pattern,
+            request,
+            response,
+            idempotent: self.bool("idempotent")?,
+        })
     }
 
     fn type_def(&mut self) -> Result<TypeDef, ContractError> {
@@ -265,9 +300,18 @@ impl Input<'_> {
         let kind = self.uint("a kind of type")?;
         let tag = self.str("a wire tag")?;
         match kind {
-            STRUCT => Ok(TypeDef::Struct { tag, fields: self.list("fields", Self::field)? }),
-            ENUM => Ok(TypeDef::Enum { tag, values: self.list("values", |input| input.str("a value"))? }),
-            UNION => Ok(TypeDef::Union { tag, members: self.list("members", |input| input.str("a member"))? }),
+            STRUCT => Ok(TypeDef::Struct {
+                tag,
+                fields: self.list("fields", Self::field)?,
+            }),
+            ENUM => Ok(TypeDef::Enum {
+                tag,
+                values: self.list("values", |input| input.str("a value"))?,
+            }),
+            UNION => Ok(TypeDef::Union {
+                tag,
+                members: self.list("members", |input| input.str("a member"))?,
+            }),
             _ => Err(at),
         }
     }
@@ -276,7 +320,12 @@ impl Input<'_> {
         self.record(4, "a field")?;
         let name = self.str("a field's name")?;
         let ty = self.ty(0)?;
-        Ok(Field { name, ty, required: self.bool("required")?, nullable: self.bool("nullable")? })
+        Ok(Field {
+            name,
+            ty,
+            required: self.bool("required")?,
+            nullable: self.bool("nullable")?,
+        })
     }
 
     fn ty(&mut self, depth: usize) -> Result<Type, ContractError> {
@@ -285,21 +334,37 @@ impl Input<'_> {
             return Err(at);
         }
         // A type without parts is an integer, any other an array: the first byte tells.
-        let is_scalar = self.rest.first().is_some_and(|byte| !matches!(byte, 0x90..=0x9f | 0xdc | 0xdd));
+        let is_scalar = self
+            .rest
+            .first()
+            .is_some_and(|byte| !matches!(byte, 0x90..=0x9f | 0xdc | 0xdd));
         if is_scalar {
             let code = self.uint("a type")?;
-            let scalar = usize::try_from(code).ok().and_then(|code| Scalar::ALL.get(code).copied());
+            let scalar = usize::try_from(code)
+                .ok()
+                .and_then(|code| Scalar::ALL.get(code).copied());
             return scalar.map(Type::Scalar).ok_or(at);
         }
         let len = self.array("a type")?;
         let code = self.uint("a type")?;
         Ok(match (code, len) {
-            (LIST, 2) => Type::List { item: Box::new(self.ty(depth + 1)?), unique: false },
-            (SET, 2) => Type::List { item: Box::new(self.ty(depth + 1)?), unique: true },
-            (TUPLE, 2) => Type::Tuple(self.list("the items of a tuple", |input| input.ty(depth + 1))?),
+            (LIST, 2) => Type::List {
+                item: Box::new(self.ty(depth + 1)?),
+                unique: false,
+            },
+            (SET, 2) => Type::List {
+                item: Box::new(self.ty(depth + 1)?),
+                unique: true,
+            },
+            (TUPLE, 2) => {
+                Type::Tuple(self.list("the items of a tuple", |input| input.ty(depth + 1))?)
+            }
             (MAP, 3) => {
                 let key = Box::new(self.ty(depth + 1)?);
-                Type::Map { key, value: Box::new(self.ty(depth + 1)?) }
+                Type::Map {
+                    key,
+                    value: Box::new(self.ty(depth + 1)?),
+                }
             }
             (NULLABLE, 2) => Type::Nullable(Box::new(self.ty(depth + 1)?)),
             (REF, 2) => Type::Ref(self.str("a wire tag")?),

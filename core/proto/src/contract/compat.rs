@@ -26,7 +26,10 @@ impl Compat {
 /// All differences, one per line, breaking ones first.
 impl fmt::Display for Compat {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let breaking = self.breaking.iter().map(|difference| ("breaking", difference));
+        let breaking = self
+            .breaking
+            .iter()
+            .map(|difference| ("breaking", difference));
         let notes = self.notes.iter().map(|difference| ("note", difference));
         for (index, (weight, difference)) in breaking.chain(notes).enumerate() {
             if index > 0 {
@@ -70,8 +73,13 @@ impl fmt::Display for Difference {
 /// the server has it, and breaking when only the client does (docs/spec/contract.md, *Compatibility*). `compat(old, new)` says whether clients of
 /// the old contract keep working with the new one.
 pub fn compat(client: &Contract, server: &Contract) -> Compat {
-    let mut comparison =
-        Comparison { client, server, found: Compat::default(), compared: BTreeSet::new(), waiting: VecDeque::new() };
+    let mut comparison = Comparison {
+        client,
+        server,
+        found: Compat::default(),
+        compared: BTreeSet::new(),
+        waiting: VecDeque::new(),
+    };
     comparison.service();
     // A queue, not recursion: a peer's chain of types must not be able to exhaust the stack.
     while let Some((way, tag, path)) = comparison.waiting.pop_front() {
@@ -101,21 +109,35 @@ struct Comparison<'a> {
 
 impl<'a> Comparison<'a> {
     fn breaking(&mut self, path: &str, message: impl Into<String>) {
-        self.found.breaking.push(Difference { path: path.into(), message: message.into() });
+        self.found.breaking.push(Difference {
+            path: path.into(),
+            message: message.into(),
+        });
     }
 
     fn note(&mut self, path: &str, message: impl Into<String>) {
-        self.found.notes.push(Difference { path: path.into(), message: message.into() });
+        self.found.notes.push(Difference {
+            path: path.into(),
+            message: message.into(),
+        });
     }
 
     fn service(&mut self) {
         let (client, server) = (self.client, self.server);
         if client.name() != server.name() {
-            let text = format!("the client calls service {}, the server serves {}", client.name(), server.name());
+            let text = format!(
+                "the client calls service {}, the server serves {}",
+                client.name(),
+                server.name()
+            );
             self.breaking(client.name(), text);
         }
         if client.version() != server.version() {
-            let text = format!("the client has version {}, the server version {}", client.version(), server.version());
+            let text = format!(
+                "the client has version {}, the server version {}",
+                client.version(),
+                server.version()
+            );
             self.breaking(client.name(), text);
         }
         if client.scope() != server.scope() {
@@ -139,11 +161,18 @@ impl<'a> Comparison<'a> {
                         Some(near) => format!("; it has {near}"),
                         None => String::new(),
                     };
-                    self.breaking(&method.name, format!("the server does not have this method{hint}"));
+                    self.breaking(
+                        &method.name,
+                        format!("the server does not have this method{hint}"),
+                    );
                 }
             }
         }
-        for method in server.methods().iter().filter(|method| client.method(&method.name).is_none()) {
+        for method in server
+            .methods()
+            .iter()
+            .filter(|method| client.method(&method.name).is_none())
+        {
             self.note(&method.name, "only the server has this method");
         }
     }
@@ -152,14 +181,34 @@ impl<'a> Comparison<'a> {
         let path = client.name.as_str();
         if client.pattern != server.pattern {
             let (client, server) = (client.pattern.name(), server.pattern.name());
-            self.breaking(path, format!("the client calls it as {client}, the server has it as {server}"));
+            self.breaking(
+                path,
+                format!("the client calls it as {client}, the server has it as {server}"),
+            );
         }
         if client.idempotent != server.idempotent {
-            let side = if client.idempotent { "client" } else { "server" };
-            self.note(path, format!("idempotent only for the {side}, so it is not retried"));
+            let side = if client.idempotent {
+                "client"
+            } else {
+                "server"
+            };
+            self.note(
+                path,
+                format!("idempotent only for the {side}, so it is not retried"),
+            );
         }
-        self.ty(Way::Request, &client.request, &server.request, &format!("{path}.request"));
-        self.ty(Way::Response, &client.response, &server.response, &format!("{path}.response"));
+        self.ty(
+            Way::Request,
+            &client.request,
+            &server.request,
+            &format!("{path}.request"),
+        );
+        self.ty(
+            Way::Response,
+            &client.response,
+            &server.response,
+            &format!("{path}.response"),
+        );
     }
 
     fn ty(&mut self, way: Way, client: &'a Type, server: &'a Type, path: &str) {
@@ -167,10 +216,22 @@ impl<'a> Comparison<'a> {
         match (client, server) {
             (Type::Scalar(client), Type::Scalar(server)) if client == server => {}
             (client, _) if *client == any => {
-                self.note(path, format!("any for the client, {} on the server: checked per value", describe(server)));
+                self.note(
+                    path,
+                    format!(
+                        "any for the client, {} on the server: checked per value",
+                        describe(server)
+                    ),
+                );
             }
             (_, server) if *server == any => {
-                self.note(path, format!("{} for the client, any on the server: checked per value", describe(client)));
+                self.note(
+                    path,
+                    format!(
+                        "{} for the client, any on the server: checked per value",
+                        describe(client)
+                    ),
+                );
             }
             (Type::Nullable(client), Type::Nullable(server)) => self.ty(way, client, server, path),
             (Type::Nullable(client), server) => {
@@ -188,7 +249,16 @@ impl<'a> Comparison<'a> {
     /// Types of the same make are compared part by part; others differ.
     fn parts(&mut self, way: Way, client: &'a Type, server: &'a Type, path: &str) {
         match (client, server) {
-            (Type::List { item: a, unique: one }, Type::List { item: b, unique: other }) if one == other => {
+            (
+                Type::List {
+                    item: a,
+                    unique: one,
+                },
+                Type::List {
+                    item: b,
+                    unique: other,
+                },
+            ) if one == other => {
                 self.ty(way, a, b, &format!("{path}[]"));
             }
             (Type::Tuple(a), Type::Tuple(b)) if a.len() == b.len() => {
@@ -205,8 +275,12 @@ impl<'a> Comparison<'a> {
             (client, server) => {
                 let (client, server) = (describe(client), describe(server));
                 let text = match way {
-                    Way::Request => format!("the client sends {client}, the server expects {server}"),
-                    Way::Response => format!("the client expects {client}, the server sends {server}"),
+                    Way::Request => {
+                        format!("the client sends {client}, the server expects {server}")
+                    }
+                    Way::Response => {
+                        format!("the client expects {client}, the server sends {server}")
+                    }
                 };
                 self.breaking(path, text);
             }
@@ -215,10 +289,20 @@ impl<'a> Comparison<'a> {
 
     fn nullable(&mut self, way: Way, for_client: bool, path: &str) {
         match (way, for_client) {
-            (Way::Request, true) => self.breaking(path, "the client may send null, the server does not accept it"),
-            (Way::Response, false) => self.breaking(path, "the server may send null, the client does not accept it"),
-            (Way::Request, false) => self.note(path, "the server accepts null, the client never sends it"),
-            (Way::Response, true) => self.note(path, "the client accepts null, the server never sends it"),
+            (Way::Request, true) => self.breaking(
+                path,
+                "the client may send null, the server does not accept it",
+            ),
+            (Way::Response, false) => self.breaking(
+                path,
+                "the server may send null, the client does not accept it",
+            ),
+            (Way::Request, false) => {
+                self.note(path, "the server accepts null, the client never sends it")
+            }
+            (Way::Response, true) => {
+                self.note(path, "the client accepts null, the server never sends it")
+            }
         }
     }
 
@@ -230,55 +314,96 @@ impl<'a> Comparison<'a> {
 
     fn definitions(&mut self, way: Way, tag: &'a str, path: &str) {
         match (self.client.type_def(tag), self.server.type_def(tag)) {
-            (Some(TypeDef::Struct { fields: client, .. }), Some(TypeDef::Struct { fields: server, .. })) => {
+            (
+                Some(TypeDef::Struct { fields: client, .. }),
+                Some(TypeDef::Struct { fields: server, .. }),
+            ) => {
                 self.fields(way, client, server, path);
             }
-            (Some(TypeDef::Enum { values: client, .. }), Some(TypeDef::Enum { values: server, .. })) => {
+            (
+                Some(TypeDef::Enum { values: client, .. }),
+                Some(TypeDef::Enum { values: server, .. }),
+            ) => {
                 self.names(way, "value", tag, client, server, path);
             }
-            (Some(TypeDef::Union { members: client, .. }), Some(TypeDef::Union { members: server, .. })) => {
+            (
+                Some(TypeDef::Union {
+                    members: client, ..
+                }),
+                Some(TypeDef::Union {
+                    members: server, ..
+                }),
+            ) => {
                 self.names(way, "member", tag, client, server, path);
-                for member in client.iter().filter(|member| server.binary_search(member).is_ok()) {
+                for member in client
+                    .iter()
+                    .filter(|member| server.binary_search(member).is_ok())
+                {
                     self.named(way, member, &format!("{path}<{member}>"));
                 }
             }
             (Some(client), Some(server)) => {
                 let (client, server) = (client.kind(), server.kind());
-                self.breaking(path, format!("{tag} is of kind {client} for the client, {server} on the server"));
+                self.breaking(
+                    path,
+                    format!("{tag} is of kind {client} for the client, {server} on the server"),
+                );
             }
             // A contract holds every type it refers to.
-            (client, server) => unreachable!("type {tag} is missing: client {client:?}, server {server:?}"),
+            (client, server) => {
+                unreachable!("type {tag} is missing: client {client:?}, server {server:?}")
+            }
         }
     }
 
     fn fields(&mut self, way: Way, client: &'a [Field], server: &'a [Field], path: &str) {
         let find = |fields: &'a [Field], name: &str| {
-            fields.binary_search_by(|field| field.name.as_str().cmp(name)).ok().map(|index| &fields[index])
+            fields
+                .binary_search_by(|field| field.name.as_str().cmp(name))
+                .ok()
+                .map(|index| &fields[index])
         };
         for field in client {
             let at = format!("{path}.{}", field.name);
             match find(server, &field.name) {
                 Some(other) => self.field(way, field, other, &at),
                 None => {
-                    let near = server.iter().filter(|other| find(client, &other.name).is_none());
-                    let hint = match name::nearest(&field.name, near.map(|field| field.name.as_str())) {
-                        Some(near) => format!("; it has {near}"),
-                        None => String::new(),
-                    };
+                    let near = server
+                        .iter()
+                        .filter(|other| find(client, &other.name).is_none());
+                    let hint =
+                        match name::nearest(&field.name, near.map(|field| field.name.as_str())) {
+                            Some(near) => format!("; it has {near}"),
+                            None => String::new(),
+                        };
                     let text = match way {
-                        Way::Request => format!("the client sends this field, the server does not have it{hint}"),
-                        Way::Response => format!("the client expects this field, the server does not have it{hint}"),
+                        Way::Request => format!(
+                            "the client sends this field, the server does not have it{hint}"
+                        ),
+                        Way::Response => format!(
+                            "the client expects this field, the server does not have it{hint}"
+                        ),
                     };
                     self.breaking(&at, text);
                 }
             }
         }
-        for field in server.iter().filter(|field| find(client, &field.name).is_none()) {
+        for field in server
+            .iter()
+            .filter(|field| find(client, &field.name).is_none())
+        {
             let at = format!("{path}.{}", field.name);
             match (way, field.required) {
-                (Way::Request, true) => self.breaking(&at, "the server requires this field, the client does not have it"),
-                (Way::Request, false) => self.note(&at, "only the server has this field; it takes its default"),
-                (Way::Response, _) => self.note(&at, "only the server has this field; the client ignores it"),
+                (Way::Request, true) => self.breaking(
+                    &at,
+                    "the server requires this field, the client does not have it",
+                ),
+                (Way::Request, false) => {
+                    self.note(&at, "only the server has this field; it takes its default")
+                }
+                (Way::Response, _) => {
+                    self.note(&at, "only the server has this field; the client ignores it")
+                }
             }
         }
     }
@@ -286,10 +411,16 @@ impl<'a> Comparison<'a> {
     fn field(&mut self, way: Way, client: &'a Field, server: &'a Field, path: &str) {
         match (way, client.required, server.required) {
             (Way::Request, false, true) => {
-                self.breaking(path, "the server requires this field, for the client it is optional");
+                self.breaking(
+                    path,
+                    "the server requires this field, for the client it is optional",
+                );
             }
             (Way::Response, true, false) => {
-                self.breaking(path, "the client requires this field, on the server it is optional");
+                self.breaking(
+                    path,
+                    "the client requires this field, on the server it is optional",
+                );
             }
             (_, true, false) => self.note(path, "required for the client, optional on the server"),
             (_, false, true) => self.note(path, "optional for the client, required on the server"),
@@ -303,15 +434,29 @@ impl<'a> Comparison<'a> {
         self.ty(way, &client.ty, &server.ty, path);
     }
 
-    fn names(&mut self, way: Way, what: &str, tag: &str, client: &[String], server: &[String], path: &str) {
-        for name in client.iter().filter(|name| server.binary_search(name).is_err()) {
+    fn names(
+        &mut self,
+        way: Way,
+        what: &str,
+        tag: &str,
+        client: &[String],
+        server: &[String],
+        path: &str,
+    ) {
+        for name in client
+            .iter()
+            .filter(|name| server.binary_search(name).is_err())
+        {
             let text = format!("only the client has the {what} {name} of {tag}");
             match way {
                 Way::Request => self.breaking(path, text),
                 Way::Response => self.note(path, text),
             }
         }
-        for name in server.iter().filter(|name| client.binary_search(name).is_err()) {
+        for name in server
+            .iter()
+            .filter(|name| client.binary_search(name).is_err())
+        {
             let text = format!("only the server has the {what} {name} of {tag}");
             match way {
                 Way::Request => self.note(path, text),

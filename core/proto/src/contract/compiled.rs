@@ -43,12 +43,24 @@ struct Inner {
 pub(crate) enum Node {
     Scalar(Scalar),
     Nullable(TypeId),
-    List { item: TypeId, unique: bool },
+    List {
+        item: TypeId,
+        unique: bool,
+    },
     Tuple(Box<[TypeId]>),
-    Map { key: TypeId, value: TypeId },
+    Map {
+        key: TypeId,
+        value: TypeId,
+    },
     Struct(StructNode),
-    Enum { tag: Box<str>, values: Box<[Box<str>]> },
-    Union { tag: Box<str>, members: Box<[(Box<str>, TypeId)]> },
+    Enum {
+        tag: Box<str>,
+        values: Box<[Box<str>]>,
+    },
+    Union {
+        tag: Box<str>,
+        members: Box<[(Box<str>, TypeId)]>,
+    },
 }
 
 /// A struct with its fields sorted by name.
@@ -73,13 +85,22 @@ impl StructNode {
     pub(crate) fn find(&self, name: &[u8], guess: usize) -> Option<usize> {
         // Up to this many fields a scan that mostly compares lengths is faster than a search.
         const SCAN: usize = 16;
-        if self.fields.get(guess).is_some_and(|field| field.name.as_bytes() == name) {
+        if self
+            .fields
+            .get(guess)
+            .is_some_and(|field| field.name.as_bytes() == name)
+        {
             return Some(guess);
         }
         if self.fields.len() <= SCAN {
-            return self.fields.iter().position(|field| field.name.as_bytes() == name);
+            return self
+                .fields
+                .iter()
+                .position(|field| field.name.as_bytes() == name);
         }
-        self.fields.binary_search_by(|field| field.name.as_bytes().cmp(name)).ok()
+        self.fields
+            .binary_search_by(|field| field.name.as_bytes().cmp(name))
+            .ok()
     }
 }
 
@@ -89,16 +110,26 @@ impl Compiled {
         let canonical = contract.canonical();
         let id = ContractId::of_canonical(&canonical);
         let mut table = Table::new(&contract);
-        let methods = contract.methods().iter().enumerate().map(|(index, method)| MethodRef {
-            index,
-            pattern: method.pattern,
-            request: table.intern(&method.request),
-            response: table.intern(&method.response),
-            idempotent: method.idempotent,
-        });
+        let methods = contract
+            .methods()
+            .iter()
+            .enumerate()
+            .map(|(index, method)| MethodRef {
+                index,
+                pattern: method.pattern,
+                request: table.intern(&method.request),
+                response: table.intern(&method.response),
+                idempotent: method.idempotent,
+            });
         let methods = methods.collect();
         let nodes = table.finish(&contract);
-        Self(Arc::new(Inner { contract, canonical, id, methods, nodes }))
+        Self(Arc::new(Inner {
+            contract,
+            canonical,
+            id,
+            methods,
+            nodes,
+        }))
     }
 
     /// The contract.
@@ -119,7 +150,9 @@ impl Compiled {
     /// The method of this name.
     pub fn method(&self, name: &str) -> Option<MethodRef> {
         let methods = self.0.contract.methods();
-        let index = methods.binary_search_by(|method| method.name.as_str().cmp(name)).ok()?;
+        let index = methods
+            .binary_search_by(|method| method.name.as_str().cmp(name))
+            .ok()?;
         self.0.methods.get(index).copied()
     }
 
@@ -130,12 +163,23 @@ impl Compiled {
 
     /// The name of a method of this contract; empty for an index it does not have.
     pub fn method_name(&self, index: usize) -> &str {
-        self.0.contract.methods().get(index).map_or("", |method| &method.name)
+        self.0
+            .contract
+            .methods()
+            .get(index)
+            .map_or("", |method| &method.name)
     }
 
     /// The method's name that `name` is most likely a slip of.
     pub fn nearest_method(&self, name: &str) -> Option<&str> {
-        super::name::nearest(name, self.0.contract.methods().iter().map(|method| method.name.as_str()))
+        super::name::nearest(
+            name,
+            self.0
+                .contract
+                .methods()
+                .iter()
+                .map(|method| method.name.as_str()),
+        )
     }
 
     /// How error texts name a type: `i64`, `struct mission/LogEntry`, `string or null`.
@@ -163,7 +207,13 @@ impl Compiled {
 
 impl fmt::Debug for Compiled {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Compiled({} v{} {})", self.contract().name(), self.contract().version(), self.id())
+        write!(
+            f,
+            "Compiled({} v{} {})",
+            self.contract().name(),
+            self.contract().version(),
+            self.id()
+        )
     }
 }
 
@@ -176,11 +226,21 @@ struct Table {
 
 impl Table {
     fn new(contract: &Contract) -> Self {
-        let tags = contract.types().iter().map(|def| Type::Ref(def.tag().to_owned()));
-        let ids: BTreeMap<Type, TypeId> = tags.zip(0..).map(|(ty, index)| (ty, TypeId(index))).collect();
+        let tags = contract
+            .types()
+            .iter()
+            .map(|def| Type::Ref(def.tag().to_owned()));
+        let ids: BTreeMap<Type, TypeId> = tags
+            .zip(0..)
+            .map(|(ty, index)| (ty, TypeId(index)))
+            .collect();
         // A contract's size is bounded far below 2^32.
         let named = u32::try_from(ids.len()).unwrap_or(u32::MAX);
-        Self { ids, unnamed: Vec::new(), named }
+        Self {
+            ids,
+            unnamed: Vec::new(),
+            named,
+        }
     }
 
     fn intern(&mut self, ty: &Type) -> TypeId {
@@ -189,11 +249,19 @@ impl Table {
         }
         let node = match ty {
             Type::Scalar(scalar) => Node::Scalar(*scalar),
-            Type::List { item, unique } => Node::List { item: self.intern(item), unique: *unique },
+            Type::List { item, unique } => Node::List {
+                item: self.intern(item),
+                unique: *unique,
+            },
             Type::Tuple(items) => Node::Tuple(items.iter().map(|item| self.intern(item)).collect()),
-            Type::Map { key, value } => Node::Map { key: self.intern(key), value: self.intern(value) },
+            Type::Map { key, value } => Node::Map {
+                key: self.intern(key),
+                value: self.intern(value),
+            },
             Type::Nullable(item) => Node::Nullable(self.intern(item)),
-            Type::Ref(tag) => unreachable!("normalisation left no reference without its type, but {tag} has none"),
+            Type::Ref(tag) => {
+                unreachable!("normalisation left no reference without its type, but {tag} has none")
+            }
         };
         let id = TypeId(self.named + u32::try_from(self.unnamed.len()).unwrap_or(u32::MAX));
         self.unnamed.push(node);
@@ -215,10 +283,21 @@ impl Table {
                     required[index / 64] |= u64::from(field.required) << (index % 64);
                 }
                 let fields = fields.iter().map(|field| {
-                    let ty = if field.nullable { &Type::Nullable(Box::new(field.ty.clone())) } else { &field.ty };
-                    FieldNode { name: field.name.as_str().into(), ty: self.intern(ty) }
+                    let ty = if field.nullable {
+                        &Type::Nullable(Box::new(field.ty.clone()))
+                    } else {
+                        &field.ty
+                    };
+                    FieldNode {
+                        name: field.name.as_str().into(),
+                        ty: self.intern(ty),
+                    }
                 });
-                Node::Struct(StructNode { tag: tag.as_str().into(), fields: fields.collect(), required: required.into() })
+                Node::Struct(StructNode {
+                    tag: tag.as_str().into(),
+                    fields: fields.collect(),
+                    required: required.into(),
+                })
             }
             TypeDef::Enum { tag, values } => Node::Enum {
                 tag: tag.as_str().into(),
@@ -228,7 +307,12 @@ impl Table {
                 tag: tag.as_str().into(),
                 members: members
                     .iter()
-                    .map(|member| (member.as_str().into(), self.intern(&Type::Ref(member.clone()))))
+                    .map(|member| {
+                        (
+                            member.as_str().into(),
+                            self.intern(&Type::Ref(member.clone())),
+                        )
+                    })
                     .collect(),
             },
         }

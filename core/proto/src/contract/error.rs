@@ -13,7 +13,10 @@ pub struct ContractError {
 
 impl ContractError {
     pub(crate) fn new(path: impl Into<String>, message: impl Into<String>) -> Self {
-        Self { path: path.into(), message: message.into() }
+        Self {
+            path: path.into(),
+            message: message.into(),
+        }
     }
 
     /// The place in the description, such as `methods.getStatus.request` or `types["mission/Log"].fields.level`; empty for the

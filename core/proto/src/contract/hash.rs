@@ -52,15 +52,27 @@ impl FromStr for ContractId {
     type Err = ContractError;
 
     fn from_str(text: &str) -> Result<Self, ContractError> {
-        let invalid = || ContractError::new("id", format!("{text:?} is not a contract id: expected 64 hex digits"));
+        let invalid = || {
+            ContractError::new(
+                "id",
+                format!("{text:?} is not a contract id: expected 64 hex digits"),
+            )
+        };
         let digits = text.as_bytes();
         if digits.len() != 64 {
             return Err(invalid());
         }
         let mut bytes = [0; 32];
         for (byte, pair) in bytes.iter_mut().zip(digits.chunks_exact(2)) {
-            let digit = |c: u8| char::from(c).to_digit(16).and_then(|value| u8::try_from(value).ok());
-            *byte = digit(pair[0]).zip(digit(pair[1])).map(|(high, low)| high << 4 | low).ok_or_else(invalid)?;
+            let digit = |c: u8| {
+                char::from(c)
+                    .to_digit(16)
+                    .and_then(|value| u8::try_from(value).ok())
+            };
+            *byte = digit(pair[0])
+                .zip(digit(pair[1]))
+                .map(|(high, low)| high << 4 | low)
+                .ok_or_else(invalid)?;
         }
         Ok(Self(bytes))
     }

@@ -125,32 +125,74 @@ impl Manifest {
     }
 
     /// Checks that every entry names something the contract has, and drops entries of `dropped` types.
-    pub(super) fn fitted(&self, contract: &Contract, dropped: &[&str]) -> Result<Self, ContractError> {
+    pub(super) fn fitted(
+        &self,
+        contract: &Contract,
+        dropped: &[&str],
+    ) -> Result<Self, ContractError> {
         let mut fitted = self.clone();
-        fitted.types.retain(|tag, _| !dropped.contains(&tag.as_str()));
+        fitted
+            .types
+            .retain(|tag, _| !dropped.contains(&tag.as_str()));
         check_rule(self.requires.as_ref(), "manifest.requires")?;
         for (name, method) in &fitted.methods {
             if contract.method(name).is_none() {
                 let known = contract.methods().iter().map(|method| method.name.as_str());
-                return Err(unknown(format!("manifest.methods.{name}"), "method", name, known));
+                return Err(unknown(
+                    format!("manifest.methods.{name}"),
+                    "method",
+                    name,
+                    known,
+                ));
             }
-            check_rule(method.requires.as_ref(), &format!("manifest.methods.{name}.requires"))?;
+            check_rule(
+                method.requires.as_ref(),
+                &format!("manifest.methods.{name}.requires"),
+            )?;
         }
         for (tag, entry) in &fitted.types {
             let path = format!("manifest.types[{tag:?}]");
             let Some(def) = contract.type_def(tag) else {
-                return Err(unknown(path, "type", tag, contract.types().iter().map(TypeDef::tag)));
+                return Err(unknown(
+                    path,
+                    "type",
+                    tag,
+                    contract.types().iter().map(TypeDef::tag),
+                ));
             };
             let (fields, values): (Vec<&str>, Vec<&str>) = match def {
-                TypeDef::Struct { fields, .. } => (fields.iter().map(|field| field.name.as_str()).collect(), vec![]),
-                TypeDef::Enum { values, .. } => (vec![], values.iter().map(String::as_str).collect()),
+                TypeDef::Struct { fields, .. } => (
+                    fields.iter().map(|field| field.name.as_str()).collect(),
+                    vec![],
+                ),
+                TypeDef::Enum { values, .. } => {
+                    (vec![], values.iter().map(String::as_str).collect())
+                }
                 TypeDef::Union { .. } => (vec![], vec![]),
             };
-            if let Some(name) = entry.fields.keys().find(|name| !fields.contains(&name.as_str())) {
-                return Err(unknown(format!("{path}.fields.{name}"), "field", name, fields));
+            if let Some(name) = entry
+                .fields
+                .keys()
+                .find(|name| !fields.contains(&name.as_str()))
+            {
+                return Err(unknown(
+                    format!("{path}.fields.{name}"),
+                    "field",
+                    name,
+                    fields,
+                ));
             }
-            if let Some(name) = entry.values.keys().find(|name| !values.contains(&name.as_str())) {
-                return Err(unknown(format!("{path}.values.{name}"), "enum value", name, values));
+            if let Some(name) = entry
+                .values
+                .keys()
+                .find(|name| !values.contains(&name.as_str()))
+            {
+                return Err(unknown(
+                    format!("{path}.values.{name}"),
+                    "enum value",
+                    name,
+                    values,
+                ));
             }
         }
         Ok(fitted)
@@ -165,7 +207,10 @@ fn check_rule(rule: Option<&AccessRule>, path: &str) -> Result<(), ContractError
     };
     // An empty rule has no safe reading: nobody would pass `any_of`, everybody would pass `all_of`.
     if capabilities.is_empty() || capabilities.iter().any(String::is_empty) {
-        return Err(ContractError::new(path, "name at least one capability, and none that is empty"));
+        return Err(ContractError::new(
+            path,
+            "name at least one capability, and none that is empty",
+        ));
     }
     Ok(())
 }
@@ -176,6 +221,8 @@ fn unknown<'a>(
     name: &str,
     known: impl IntoIterator<Item = &'a str>,
 ) -> ContractError {
-    let hint = nearest(name, known).map(|near| format!("; did you mean {near}?")).unwrap_or_default();
+    let hint = nearest(name, known)
+        .map(|near| format!("; did you mean {near}?"))
+        .unwrap_or_default();
     ContractError::new(path, format!("the contract has no {what} {name}{hint}"))
 }

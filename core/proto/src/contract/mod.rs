@@ -35,4 +35,6 @@ pub(crate) use compiled::{Node, StructNode};
 pub use error::ContractError;
 pub use hash::{CONTRACT_ID_LABEL, ContractId};
 pub use manifest::Manifest;
-pub use model::{Contract, Field, Method, Pattern, Scalar, Scope, ServiceDescription, Type, TypeDef};
+pub use model::{
+    Contract, Field, Method, Pattern, Scalar, Scope, ServiceDescription, Type, TypeDef,
+};

@@ -7,7 +7,9 @@ use super::limits::MAX_DESCRIPTION_DEPTH;
 use super::manifest::Manifest;
 
 /// Whether all callers share one instance of a service, or each session has its own.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
+)]
 #[serde(rename_all = "snake_case")]
 pub enum Scope {
     /// One instance for everybody.
@@ -98,8 +100,24 @@ pub enum Scalar {
 impl Scalar {
     /// All scalars, by code.
     pub const ALL: [Self; 18] = [
-        Self::Null, Self::Bool, Self::I8, Self::I16, Self::I32, Self::I64, Self::U8, Self::U16, Self::U32, Self::U64,
-        Self::F32, Self::F64, Self::String, Self::Bytes, Self::Timestamp, Self::Duration, Self::Uuid, Self::Any,
+        Self::Null,
+        Self::Bool,
+        Self::I8,
+        Self::I16,
+        Self::I32,
+        Self::I64,
+        Self::U8,
+        Self::U16,
+        Self::U32,
+        Self::U64,
+        Self::F32,
+        Self::F64,
+        Self::String,
+        Self::Bytes,
+        Self::Timestamp,
+        Self::Duration,
+        Self::Uuid,
+        Self::Any,
     ];
 
     /// Its name in descriptions and error texts.
@@ -196,7 +214,15 @@ struct RawType {
 
 impl RawType {
     fn of(t: &str) -> Self {
-        Self { t: t.into(), item: None, unique: None, items: None, key: None, value: None, tag: None }
+        Self {
+            t: t.into(),
+            item: None,
+            unique: None,
+            items: None,
+            key: None,
+            value: None,
+            tag: None,
+        }
     }
 
     /// Which of the optional keys are present.
@@ -219,13 +245,28 @@ impl From<Type> for RawType {
     fn from(ty: Type) -> Self {
         match ty {
             Type::Scalar(scalar) => Self::of(scalar.name()),
-            Type::List { item, unique } => {
-                Self { item: Some(item), unique: unique.then_some(true), ..Self::of("list") }
-            }
-            Type::Tuple(items) => Self { items: Some(items), ..Self::of("tuple") },
-            Type::Map { key, value } => Self { key: Some(key), value: Some(value), ..Self::of("map") },
-            Type::Nullable(item) => Self { item: Some(item), ..Self::of("nullable") },
-            Type::Ref(tag) => Self { tag: Some(tag), ..Self::of("ref") },
+            Type::List { item, unique } => Self {
+                item: Some(item),
+                unique: unique.then_some(true),
+                ..Self::of("list")
+            },
+            Type::Tuple(items) => Self {
+                items: Some(items),
+                ..Self::of("tuple")
+            },
+            Type::Map { key, value } => Self {
+                key: Some(key),
+                value: Some(value),
+                ..Self::of("map")
+            },
+            Type::Nullable(item) => Self {
+                item: Some(item),
+                ..Self::of("nullable")
+            },
+            Type::Ref(tag) => Self {
+                tag: Some(tag),
+                ..Self::of("ref")
+            },
         }
     }
 }
@@ -242,10 +283,13 @@ impl TryFrom<RawType> for Type {
             "ref" => &["tag"],
             _ => &[],
         };
-        if !allowed.is_empty() || Scalar::from_name(&raw.t).is_some() {
-            if let Some(extra) = raw.keys().into_iter().find(|key| !allowed.contains(key)) {
-                return Err(format!("type \"{}\" has no key `{extra}`", raw.t));
-            }
+        let known = !allowed.is_empty() || Scalar::from_name(&raw.t).is_some();
+        if let Some(extra) = raw
+            .keys()
+            .into_iter()
+            .find(|key| known && !allowed.contains(key))
+        {
+            return Err(format!("type \"{}\" has no key `{extra}`", raw.t));
         }
         let missing = |key: &str| format!("type \"{}\" needs the key `{key}`", raw.t);
         Ok(match raw.t.as_str() {
@@ -366,11 +410,26 @@ struct RawTypeDef {
 impl From<TypeDef> for RawTypeDef {
     fn from(def: TypeDef) -> Self {
         let kind = def.kind().into();
-        let raw = |tag| Self { kind, tag, fields: None, values: None, members: None };
+        let raw = |tag| Self {
+            kind,
+            tag,
+            fields: None,
+            values: None,
+            members: None,
+        };
         match def {
-            TypeDef::Struct { tag, fields } => Self { fields: Some(fields), ..raw(tag) },
-            TypeDef::Enum { tag, values } => Self { values: Some(values), ..raw(tag) },
-            TypeDef::Union { tag, members } => Self { members: Some(members), ..raw(tag) },
+            TypeDef::Struct { tag, fields } => Self {
+                fields: Some(fields),
+                ..raw(tag)
+            },
+            TypeDef::Enum { tag, values } => Self {
+                values: Some(values),
+                ..raw(tag)
+            },
+            TypeDef::Union { tag, members } => Self {
+                members: Some(members),
+                ..raw(tag)
+            },
         }
     }
 }
@@ -379,15 +438,29 @@ impl TryFrom<RawTypeDef> for TypeDef {
     type Error = String;
 
     fn try_from(raw: RawTypeDef) -> Result<Self, String> {
-        let RawTypeDef { kind, tag, fields, values, members } = raw;
+        let RawTypeDef {
+            kind,
+            tag,
+            fields,
+            values,
+            members,
+        } = raw;
         match (kind.as_str(), fields, values, members) {
             ("struct", Some(fields), None, None) => Ok(Self::Struct { tag, fields }),
             ("enum", None, Some(values), None) => Ok(Self::Enum { tag, values }),
             ("union", None, None, Some(members)) => Ok(Self::Union { tag, members }),
-            ("struct", ..) => Err(format!("struct {tag} needs the key `fields` and neither `values` nor `members`")),
-            ("enum", ..) => Err(format!("enum {tag} needs the key `values` and neither `fields` nor `members`")),
-            ("union", ..) => Err(format!("union {tag} needs the key `members` and neither `fields` nor `values`")),
-            (kind, ..) => Err(format!("type {tag} has kind \"{kind}\"; known are struct, enum and union")),
+            ("struct", ..) => Err(format!(
+                "struct {tag} needs the key `fields` and neither `values` nor `members`"
+            )),
+            ("enum", ..) => Err(format!(
+                "enum {tag} needs the key `values` and neither `fields` nor `members`"
+            )),
+            ("union", ..) => Err(format!(
+                "union {tag} needs the key `members` and neither `fields` nor `values`"
+            )),
+            (kind, ..) => Err(format!(
+                "type {tag} has kind \"{kind}\"; known are struct, enum and union"
+            )),
         }
     }
 }
@@ -418,10 +491,14 @@ impl ServiceDescription {
     pub fn from_msgpack(bytes: &[u8]) -> Result<Self, ContractError> {
         let mut de = rmp_serde::Deserializer::new(std::io::Cursor::new(bytes));
         de.set_max_depth(MAX_DESCRIPTION_DEPTH);
-        let description = serde_path_to_error::deserialize(&mut de).map_err(|error| parse_error(&error))?;
+        let description =
+            serde_path_to_error::deserialize(&mut de).map_err(|error| parse_error(&error))?;
         let rest = (bytes.len() as u64).saturating_sub(de.position());
         if rest > 0 {
-            return Err(ContractError::new("", format!("{rest} bytes after the end of the description")));
+            return Err(ContractError::new(
+                "",
+                format!("{rest} bytes after the end of the description"),
+            ));
         }
         Ok(description)
     }
@@ -429,8 +506,10 @@ impl ServiceDescription {
     /// Reads a JSON object. The error's path is the place in the object.
     pub fn from_json(text: &str) -> Result<Self, ContractError> {
         let mut de = serde_json::Deserializer::from_str(text);
-        let description = serde_path_to_error::deserialize(&mut de).map_err(|error| parse_error(&error))?;
-        de.end().map_err(|error| ContractError::new("", error.to_string()))?;
+        let description =
+            serde_path_to_error::deserialize(&mut de).map_err(|error| parse_error(&error))?;
+        de.end()
+            .map_err(|error| ContractError::new("", error.to_string()))?;
         Ok(description)
     }
 
@@ -441,7 +520,8 @@ impl ServiceDescription {
 
     /// Writes a JSON object that [`from_json`](Self::from_json) reads.
     pub fn to_json(&self) -> Result<String, ContractError> {
-        serde_json::to_string_pretty(self).map_err(|error| ContractError::new("", error.to_string()))
+        serde_json::to_string_pretty(self)
+            .map_err(|error| ContractError::new("", error.to_string()))
     }
 
     /// The description of a contract with its manifest, in canonical order: what `describe` shows.
@@ -459,7 +539,10 @@ impl ServiceDescription {
 
 fn parse_error<E: std::error::Error>(error: &serde_path_to_error::Error<E>) -> ContractError {
     let path = error.path().to_string();
-    ContractError::new(if path == "." { String::new() } else { path }, error.inner().to_string())
+    ContractError::new(
+        if path == "." { String::new() } else { path },
+        error.inner().to_string(),
+    )
 }
 
 /// A normalised contract: valid, sorted by name, with exactly the types its methods reach.
@@ -497,7 +580,9 @@ impl Contract {
 
     /// The method of this name.
     pub fn method(&self, name: &str) -> Option<&Method> {
-        let found = self.methods.binary_search_by(|method| method.name.as_str().cmp(name));
+        let found = self
+            .methods
+            .binary_search_by(|method| method.name.as_str().cmp(name));
         found.ok().map(|index| &self.methods[index])
     }
 

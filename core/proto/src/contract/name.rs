@@ -32,9 +32,14 @@ fn common_fault(name: &str) -> Option<String> {
     if name.is_empty() {
         Some("the name is empty".into())
     } else if name.len() > MAX_NAME {
-        Some(format!("the name has {} bytes of UTF-8, at most {MAX_NAME} are allowed", name.len()))
+        Some(format!(
+            "the name has {} bytes of UTF-8, at most {MAX_NAME} are allowed",
+            name.len()
+        ))
     } else if !is_nfc(name) {
-        Some(format!("{name:?} is not in Unicode normalisation form NFC: write it with composed characters"))
+        Some(format!(
+            "{name:?} is not in Unicode normalisation form NFC: write it with composed characters"
+        ))
     } else {
         None
     }
@@ -49,13 +54,21 @@ fn is_continue(c: char) -> bool {
 }
 
 /// The candidate that `name` is most likely a slip of, if any is near enough to suggest.
-pub(crate) fn nearest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+pub(crate) fn nearest<'a>(
+    name: &str,
+    candidates: impl IntoIterator<Item = &'a str>,
+) -> Option<&'a str> {
     // Below this similarity suggestions are noise; `agentId` for `agent_id` and one swapped pair are well above.
     const NEAR: f64 = 0.75;
     let folded = fold(name);
     candidates
         .into_iter()
-        .map(|candidate| (strsim::normalized_damerau_levenshtein(&folded, &fold(candidate)), candidate))
+        .map(|candidate| {
+            (
+                strsim::normalized_damerau_levenshtein(&folded, &fold(candidate)),
+                candidate,
+            )
+        })
         .filter(|(similarity, _)| *similarity >= NEAR)
         .max_by(|a, b| a.0.total_cmp(&b.0))
         .map(|(_, candidate)| candidate)
@@ -63,7 +76,10 @@ pub(crate) fn nearest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a s
 
 /// Names that differ only in case and underscores are the same slip: camelCase written for snake_case.
 fn fold(name: &str) -> String {
-    name.chars().filter(|c| *c != '_' && *c != '-').flat_map(char::to_lowercase).collect()
+    name.chars()
+        .filter(|c| *c != '_' && *c != '-')
+        .flat_map(char::to_lowercase)
+        .collect()
 }
 
 /// A list of names for an error text, cut after 16.
@@ -86,17 +102,40 @@ mod tests {
         for good in ["a", "_", "agent_id", "getStatus", "größe", "名前", "x9"] {
             assert_eq!(identifier_fault(good), None, "{good}");
         }
-        for bad in ["", "9x", "a b", "a-b", "a.b", "$type", "gro\u{308}ße", "a\0", &"x".repeat(256)] {
+        for bad in [
+            "",
+            "9x",
+            "a b",
+            "a-b",
+            "a.b",
+            "$type",
+            "gro\u{308}ße",
+            "a\0",
+            &"x".repeat(256),
+        ] {
             assert!(identifier_fault(bad).is_some(), "{bad}");
         }
     }
 
     #[test]
     fn tags() {
-        for good in ["Log", "mission/LogEntry", "my-app/v2.Point", "MissionControl.getStatus"] {
+        for good in [
+            "Log",
+            "mission/LogEntry",
+            "my-app/v2.Point",
+            "MissionControl.getStatus",
+        ] {
             assert_eq!(tag_fault(good), None, "{good}");
         }
-        for bad in ["", "/Log", "mission//Log", "mission/", "a b/C", "-a", "mission/9"] {
+        for bad in [
+            "",
+            "/Log",
+            "mission//Log",
+            "mission/",
+            "a b/C",
+            "-a",
+            "mission/9",
+        ] {
             assert!(tag_fault(bad).is_some(), "{bad}");
         }
     }

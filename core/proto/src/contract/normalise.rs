@@ -32,10 +32,17 @@ impl ServiceDescription {
         if types.len() > MAX_TYPES {
             return Err(too_many("types", types.len(), MAX_TYPES));
         }
-        let contract = Contract { name: self.name.clone(), version: self.version, scope: self.scope, methods, types };
+        let contract = Contract {
+            name: self.name.clone(),
+            version: self.version,
+            scope: self.scope,
+            methods,
+            types,
+        };
         let size = canonical::encode(&contract).len();
         if size > MAX_CANONICAL {
-            let text = format!("its canonical form has {size} bytes, at most {MAX_CANONICAL} are allowed");
+            let text =
+                format!("its canonical form has {size} bytes, at most {MAX_CANONICAL} are allowed");
             return Err(ContractError::new("", text));
         }
         let dropped: Vec<&str> = dropped.iter().map(String::as_str).collect();
@@ -65,12 +72,16 @@ impl<'a> Defs<'a> {
         for (tag, given) in &self.0 {
             let path = format!("types[{tag:?}]");
             let mut shapes = given.iter().map(|def| self.definition(def, &path));
-            let Some(first) = shapes.next().transpose()? else { continue };
+            let Some(first) = shapes.next().transpose()? else {
+                continue;
+            };
             for shape in shapes {
                 if let Some(difference) = shape_difference(&first, &shape?) {
                     return Err(ContractError::new(
                         path,
-                        format!("two different shapes under one tag ({difference}); give one of them another tag"),
+                        format!(
+                            "two different shapes under one tag ({difference}); give one of them another tag"
+                        ),
                     ));
                 }
             }
@@ -81,7 +92,10 @@ impl<'a> Defs<'a> {
 
     fn definition(&self, def: &TypeDef, path: &str) -> Result<TypeDef, ContractError> {
         Ok(match def {
-            TypeDef::Struct { tag, fields } => TypeDef::Struct { tag: tag.clone(), fields: self.fields(fields, path)? },
+            TypeDef::Struct { tag, fields } => TypeDef::Struct {
+                tag: tag.clone(),
+                fields: self.fields(fields, path)?,
+            },
             TypeDef::Enum { tag, values } => {
                 let path = format!("{path}.values");
                 if values.is_empty() {
@@ -93,12 +107,18 @@ impl<'a> Defs<'a> {
                 for value in values {
                     check_name(&path, "enum value", value)?;
                 }
-                TypeDef::Enum { tag: tag.clone(), values: sorted(values, "value", &path)? }
+                TypeDef::Enum {
+                    tag: tag.clone(),
+                    values: sorted(values, "value", &path)?,
+                }
             }
             TypeDef::Union { tag, members } => {
                 let path = format!("{path}.members");
                 if members.is_empty() {
-                    return Err(ContractError::new(path, "a union needs at least one member"));
+                    return Err(ContractError::new(
+                        path,
+                        "a union needs at least one member",
+                    ));
                 }
                 if members.len() > MAX_FIELDS {
                     return Err(too_many(path, members.len(), MAX_FIELDS));
@@ -106,11 +126,17 @@ impl<'a> Defs<'a> {
                 for member in members {
                     let def = self.get(member, &path)?;
                     if !matches!(def, TypeDef::Struct { .. }) {
-                        let text = format!("{member} is {}; members of a union are structs", kind_noun(def));
+                        let text = format!(
+                            "{member} is {}; members of a union are structs",
+                            kind_noun(def)
+                        );
                         return Err(ContractError::new(path, text));
                     }
                 }
-                TypeDef::Union { tag: tag.clone(), members: sorted(members, "member", &path)? }
+                TypeDef::Union {
+                    tag: tag.clone(),
+                    members: sorted(members, "member", &path)?,
+                }
             }
         })
     }
@@ -130,26 +156,46 @@ impl<'a> Defs<'a> {
                 Type::Scalar(Scalar::Any | Scalar::Null) => (ty, false),
                 ty => (ty, field.nullable),
             };
-            result.push(Field { name: field.name.clone(), ty, required: field.required, nullable });
+            result.push(Field {
+                name: field.name.clone(),
+                ty,
+                required: field.required,
+                nullable,
+            });
         }
         result.sort_by(|a, b| a.name.cmp(&b.name));
         if let Some(pair) = result.windows(2).find(|pair| pair[0].name == pair[1].name) {
-            return Err(ContractError::new(path, format!("two fields are named {}", pair[0].name)));
+            return Err(ContractError::new(
+                path,
+                format!("two fields are named {}", pair[0].name),
+            ));
         }
         Ok(result)
     }
 
     fn ty(&self, ty: &Type, path: &str, depth: usize) -> Result<Type, ContractError> {
         if depth > MAX_TYPE_DEPTH {
-            return Err(ContractError::new(path, format!("types are nested more than {MAX_TYPE_DEPTH} deep")));
+            return Err(ContractError::new(
+                path,
+                format!("types are nested more than {MAX_TYPE_DEPTH} deep"),
+            ));
         }
-        let inner = |ty: &Type, part: &str| self.ty(ty, &format!("{path}.{part}"), depth + 1).map(Box::new);
+        let inner = |ty: &Type, part: &str| {
+            self.ty(ty, &format!("{path}.{part}"), depth + 1)
+                .map(Box::new)
+        };
         Ok(match ty {
             Type::Scalar(scalar) => Type::Scalar(*scalar),
-            Type::List { item, unique } => Type::List { item: inner(item, "item")?, unique: *unique },
+            Type::List { item, unique } => Type::List {
+                item: inner(item, "item")?,
+                unique: *unique,
+            },
             Type::Tuple(items) => {
                 if items.is_empty() || items.len() > MAX_TUPLE {
-                    let text = format!("a tuple has 1 to {MAX_TUPLE} items, this one {}", items.len());
+                    let text = format!(
+                        "a tuple has 1 to {MAX_TUPLE} items, this one {}",
+                        items.len()
+                    );
                     return Err(ContractError::new(path, text));
                 }
                 let items = items.iter().enumerate().map(|(index, item)| {
@@ -160,7 +206,10 @@ impl<'a> Defs<'a> {
             Type::Map { key, value } => {
                 let key = inner(key, "key")?;
                 self.check_key(&key, &format!("{path}.key"))?;
-                Type::Map { key, value: inner(value, "value")? }
+                Type::Map {
+                    key,
+                    value: inner(value, "value")?,
+                }
             }
             Type::Nullable(item) => match *inner(item, "item")? {
                 item @ (Type::Nullable(_) | Type::Scalar(Scalar::Any | Scalar::Null)) => item,
@@ -184,16 +233,24 @@ impl<'a> Defs<'a> {
         if allowed {
             return Ok(());
         }
-        let text = format!("{} cannot be a map key; string, integers, bool, uuid and enums can", describe(key));
+        let text = format!(
+            "{} cannot be a map key; string, integers, bool, uuid and enums can",
+            describe(key)
+        );
         Err(ContractError::new(path, text))
     }
 
     fn get(&self, tag: &str, path: &str) -> Result<&'a TypeDef, ContractError> {
-        self.0.get(tag).and_then(|given| given.first().copied()).ok_or_else(|| {
-            let hint = nearest(tag, self.0.keys().copied());
-            let hint = hint.map_or("; add its definition to types".into(), |near| format!("; did you mean {near}?"));
-            ContractError::new(path, format!("unknown type {tag}{hint}"))
-        })
+        self.0
+            .get(tag)
+            .and_then(|given| given.first().copied())
+            .ok_or_else(|| {
+                let hint = nearest(tag, self.0.keys().copied());
+                let hint = hint.map_or("; add its definition to types".into(), |near| {
+                    format!("; did you mean {near}?")
+                });
+                ContractError::new(path, format!("unknown type {tag}{hint}"))
+            })
     }
 }
 
@@ -213,7 +270,10 @@ fn methods(given: &[Method], defs: &Defs<'_>) -> Result<Vec<Method>, ContractErr
     }
     methods.sort_by(|a, b| a.name.cmp(&b.name));
     if let Some(pair) = methods.windows(2).find(|pair| pair[0].name == pair[1].name) {
-        return Err(ContractError::new("methods", format!("two methods are named {}", pair[0].name)));
+        return Err(ContractError::new(
+            "methods",
+            format!("two methods are named {}", pair[0].name),
+        ));
     }
     Ok(methods)
 }
@@ -232,12 +292,18 @@ fn close(methods: &[Method], mut types: BTreeMap<String, TypeDef>) -> (Vec<TypeD
             continue;
         }
         match def {
-            TypeDef::Struct { fields, .. } => fields.iter().for_each(|field| tags_of(&field.ty, &mut waiting)),
+            TypeDef::Struct { fields, .. } => fields
+                .iter()
+                .for_each(|field| tags_of(&field.ty, &mut waiting)),
             TypeDef::Union { members, .. } => waiting.extend(members.iter().map(String::as_str)),
             TypeDef::Enum { .. } => {}
         }
     }
-    let dropped = types.keys().filter(|tag| !reached.contains(*tag)).cloned().collect();
+    let dropped = types
+        .keys()
+        .filter(|tag| !reached.contains(*tag))
+        .cloned()
+        .collect();
     types.retain(|tag, _| reached.contains(tag));
     (types.into_values().collect(), dropped)
 }
@@ -266,13 +332,19 @@ fn sorted(names: &[String], what: &str, path: &str) -> Result<Vec<String>, Contr
     let mut names = names.to_vec();
     names.sort();
     if let Some(pair) = names.windows(2).find(|pair| pair[0] == pair[1]) {
-        return Err(ContractError::new(path, format!("the {what} {} occurs twice", pair[0])));
+        return Err(ContractError::new(
+            path,
+            format!("the {what} {} occurs twice", pair[0]),
+        ));
     }
     Ok(names)
 }
 
 fn too_many(path: impl Into<String>, count: usize, limit: usize) -> ContractError {
-    ContractError::new(path, format!("there are {count}, at most {limit} are allowed"))
+    ContractError::new(
+        path,
+        format!("there are {count}, at most {limit} are allowed"),
+    )
 }
 
 /// What differs between two definitions of one tag, or `None` if they are the same shape.
@@ -282,8 +354,13 @@ fn shape_difference(first: &TypeDef, second: &TypeDef) -> Option<String> {
     }
     Some(match (first, second) {
         (TypeDef::Struct { fields: a, .. }, TypeDef::Struct { fields: b, .. }) => {
-            let name = a.iter().find(|field| !b.contains(field)).or_else(|| b.iter().find(|field| !a.contains(field)));
-            name.map_or("the fields differ".into(), |field| format!("they differ in field {}", field.name))
+            let name = a
+                .iter()
+                .find(|field| !b.contains(field))
+                .or_else(|| b.iter().find(|field| !a.contains(field)));
+            name.map_or("the fields differ".into(), |field| {
+                format!("they differ in field {}", field.name)
+            })
         }
         (TypeDef::Enum { .. }, TypeDef::Enum { .. }) => "their values differ".into(),
         (TypeDef::Union { .. }, TypeDef::Union { .. }) => "their members differ".into(),
@@ -303,9 +380,15 @@ fn kind_noun(def: &TypeDef) -> &'static str {
 pub(crate) fn describe(ty: &Type) -> String {
     match ty {
         Type::Scalar(scalar) => scalar.name().into(),
-        Type::List { item, unique: false } => format!("list<{}>", describe(item)),
+        Type::List {
+            item,
+            unique: false,
+        } => format!("list<{}>", describe(item)),
         Type::List { item, unique: true } => format!("set<{}>", describe(item)),
-        Type::Tuple(items) => format!("tuple<{}>", items.iter().map(describe).collect::<Vec<_>>().join(", ")),
+        Type::Tuple(items) => format!(
+            "tuple<{}>",
+            items.iter().map(describe).collect::<Vec<_>>().join(", ")
+        ),
         Type::Map { key, value } => format!("map<{}, {}>", describe(key), describe(value)),
         Type::Nullable(item) => format!("{} or null", describe(item)),
         Type::Ref(tag) => tag.clone(),

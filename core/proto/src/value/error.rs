@@ -102,14 +102,27 @@ fn at(steps: &[Step], message: String) -> ValueError {
         Some(Step::Field(name)) => Some(cut(name)),
         _ => None,
     };
-    ValueError { path, field, message }
+    ValueError {
+        path,
+        field,
+        message,
+    }
 }
 
 /// Text from the value itself, made fit for an error: at most 64 characters, none of them control characters.
 pub(super) fn cut(text: &str) -> String {
     const SHOWN: usize = 64;
-    let mut shown: String =
-        text.chars().take(SHOWN).map(|c| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c }).collect();
+    let mut shown: String = text
+        .chars()
+        .take(SHOWN)
+        .map(|c| {
+            if c.is_control() {
+                char::REPLACEMENT_CHARACTER
+            } else {
+                c
+            }
+        })
+        .collect();
     if text.chars().nth(SHOWN).is_some() {
         shown.push('…');
     }

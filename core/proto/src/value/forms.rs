@@ -35,10 +35,18 @@ pub(super) fn uuid_bytes(text: &[u8]) -> Option<[u8; 16]> {
     if text.len() != 36 || [8, 13, 18, 23].iter().any(|at| text[*at] != b'-') {
         return None;
     }
-    let mut digits = text.iter().enumerate().filter(|(at, _)| !matches!(at, 8 | 13 | 18 | 23)).map(|(_, c)| *c);
+    let mut digits = text
+        .iter()
+        .enumerate()
+        .filter(|(at, _)| !matches!(at, 8 | 13 | 18 | 23))
+        .map(|(_, c)| *c);
     let mut bytes = [0; 16];
     for byte in &mut bytes {
-        let mut digit = || char::from(digits.next()?).to_digit(16).and_then(|value| u8::try_from(value).ok());
+        let mut digit = || {
+            char::from(digits.next()?)
+                .to_digit(16)
+                .and_then(|value| u8::try_from(value).ok())
+        };
         *byte = digit()? << 4 | digit()?;
     }
     Some(bytes)
@@ -51,7 +59,11 @@ pub(super) fn base64_text(bytes: &[u8]) -> String {
 
 /// The bytes that base64 stands for: either alphabet, padding or not.
 pub(super) fn base64_bytes(text: &str) -> Option<Vec<u8>> {
-    let engine = if text.contains(['-', '_']) { &URL_SAFE_LENIENT } else { &STANDARD_LENIENT };
+    let engine = if text.contains(['-', '_']) {
+        &URL_SAFE_LENIENT
+    } else {
+        &STANDARD_LENIENT
+    };
     engine.decode(text).ok()
 }
 
@@ -61,7 +73,9 @@ pub(super) fn integer(text: &str) -> Option<i128> {
     if text.len() > 20 {
         return None;
     }
-    text.parse::<i128>().ok().filter(|value| value.to_string() == text)
+    text.parse::<i128>()
+        .ok()
+        .filter(|value| value.to_string() == text)
 }
 
 /// The text of a float that JSON has no number for.
@@ -106,7 +120,9 @@ pub(super) fn timestamp_text(nanos: i64) -> String {
 pub(super) fn timestamp_nanos(text: &str) -> Result<i64, &'static str> {
     const EXPECTED: &str = "expected RFC 3339, such as 2026-01-31T12:00:00.250Z";
     // The parser would cut more digits and bend leap seconds: both change the value without a word.
-    let digits = text.split_once('.').map_or(0, |(_, rest)| rest.bytes().take_while(u8::is_ascii_digit).count());
+    let digits = text.split_once('.').map_or(0, |(_, rest)| {
+        rest.bytes().take_while(u8::is_ascii_digit).count()
+    });
     if digits > 9 {
         return Err("expected at most 9 digits of fraction");
     }
@@ -114,7 +130,8 @@ pub(super) fn timestamp_nanos(text: &str) -> Result<i64, &'static str> {
         return Err("leap seconds have no place in nanoseconds since 1970; use :59");
     }
     let moment = OffsetDateTime::parse(text, &Rfc3339).map_err(|_| EXPECTED)?;
-    i64::try_from(moment.unix_timestamp_nanos()).map_err(|_| "expected a year between 1678 and 2261")
+    i64::try_from(moment.unix_timestamp_nanos())
+        .map_err(|_| "expected a year between 1678 and 2261")
 }
 
 /// Nanoseconds as decimal seconds and `s`.
@@ -131,15 +148,26 @@ pub(super) fn duration_text(nanos: i64) -> String {
 pub(super) fn duration_nanos(text: &str) -> Result<i64, &'static str> {
     const EXPECTED: &str = "expected seconds with up to 9 digits of fraction and s, such as 1.5s";
     let number = text.strip_suffix('s').ok_or(EXPECTED)?;
-    let (negative, number) = number.strip_prefix('-').map_or((false, number), |rest| (true, rest));
+    let (negative, number) = number
+        .strip_prefix('-')
+        .map_or((false, number), |rest| (true, rest));
     let (whole, rest) = match number.split_once('.') {
         Some((whole, rest)) if !rest.is_empty() => (whole, rest),
         Some(_) => return Err(EXPECTED),
         None => (number, ""),
     };
     let all_digits = |part: &str| part.bytes().all(|c| c.is_ascii_digit());
-    if whole.is_empty() || whole.len() > 10 || rest.len() > 9 || !all_digits(whole) || !all_digits(rest) {
-        return Err(if whole.len() > 10 && all_digits(whole) { "expected at most 292 years" } else { EXPECTED });
+    if whole.is_empty()
+        || whole.len() > 10
+        || rest.len() > 9
+        || !all_digits(whole)
+        || !all_digits(rest)
+    {
+        return Err(if whole.len() > 10 && all_digits(whole) {
+            "expected at most 292 years"
+        } else {
+            EXPECTED
+        });
     }
     let digits = |part: &str| part.parse::<i128>().map_err(|_| EXPECTED);
     let total = digits(whole)? * i128::from(NANOS) + digits(&format!("{rest:0<9}"))?;
@@ -173,10 +201,20 @@ mod tests {
             assert_eq!(timestamp_text(nanos), text);
             assert_eq!(timestamp_nanos(text), Ok(nanos));
         }
-        assert_eq!(timestamp_nanos("1970-01-01T01:00:00.5+01:00"), Ok(500_000_000));
+        assert_eq!(
+            timestamp_nanos("1970-01-01T01:00:00.5+01:00"),
+            Ok(500_000_000)
+        );
         for bad in [
-            "", "1970-01-01", "1970-01-01T00:00:00", "1970-01-01T00:00:60Z", "1990-12-31T23:59:60Z",
-            "1970-01-01T00:00:00.0000000001Z", "2263-01-01T00:00:00Z", "0001-01-01T00:00:00Z", "1970-13-01T00:00:00Z",
+            "",
+            "1970-01-01",
+            "1970-01-01T00:00:00",
+            "1970-01-01T00:00:60Z",
+            "1990-12-31T23:59:60Z",
+            "1970-01-01T00:00:00.0000000001Z",
+            "2263-01-01T00:00:00Z",
+            "0001-01-01T00:00:00Z",
+            "1970-13-01T00:00:00Z",
         ] {
             assert!(timestamp_nanos(bad).is_err(), "{bad}");
         }
@@ -196,7 +234,20 @@ mod tests {
             assert_eq!(duration_nanos(text), Ok(nanos));
         }
         assert_eq!(duration_nanos("1.5s"), Ok(1_500_000_000));
-        for bad in ["", "s", "1", "1.s", ".5s", "+1s", "1e3s", "PT1S", "--1s", "9223372037s", "99999999999s", "1.0000000001s"] {
+        for bad in [
+            "",
+            "s",
+            "1",
+            "1.s",
+            ".5s",
+            "+1s",
+            "1e3s",
+            "PT1S",
+            "--1s",
+            "9223372037s",
+            "99999999999s",
+            "1.0000000001s",
+        ] {
             assert!(duration_nanos(bad).is_err(), "{bad}");
         }
     }
@@ -205,7 +256,17 @@ mod tests {
     fn integers_have_one_spelling() {
         assert_eq!(integer("-12"), Some(-12));
         assert_eq!(integer("18446744073709551615"), Some(u64::MAX.into()));
-        for bad in ["", "+1", "01", "-0", " 1", "1.0", "1e3", "0x1", "999999999999999999999"] {
+        for bad in [
+            "",
+            "+1",
+            "01",
+            "-0",
+            " 1",
+            "1.0",
+            "1e3",
+            "0x1",
+            "999999999999999999999",
+        ] {
             assert_eq!(integer(bad), None, "{bad}");
         }
     }
@@ -225,8 +286,16 @@ mod tests {
     fn uuids() {
         let bytes = std::array::from_fn(|index| 0xf0 + index as u8);
         assert_eq!(uuid_text(&bytes), "f0f1f2f3-f4f5-f6f7-f8f9-fafbfcfdfeff");
-        assert_eq!(uuid_bytes(b"F0F1f2f3-f4f5-f6f7-f8f9-fafbfcfdfeff"), Some(bytes));
-        for bad in ["", "f0f1f2f3f4f5f6f7f8f9fafbfcfdfeff", "f0f1f2f3-f4f5-f6f7-f8f9-fafbfcfdfefg", "{f0f1f2f3-f4f5-f6f7-f8f9-fafbfcfdfef}"] {
+        assert_eq!(
+            uuid_bytes(b"F0F1f2f3-f4f5-f6f7-f8f9-fafbfcfdfeff"),
+            Some(bytes)
+        );
+        for bad in [
+            "",
+            "f0f1f2f3f4f5f6f7f8f9fafbfcfdfeff",
+            "f0f1f2f3-f4f5-f6f7-f8f9-fafbfcfdfefg",
+            "{f0f1f2f3-f4f5-f6f7-f8f9-fafbfcfdfef}",
+        ] {
             assert_eq!(uuid_bytes(bad.as_bytes()), None, "{bad}");
         }
     }

@@ -46,7 +46,11 @@ pub(super) struct Seen<'a> {
 
 impl<'a> Seen<'a> {
     pub(super) fn new() -> Self {
-        Self { few: [Key::Bool(false); FEW], count: 0, many: Vec::new() }
+        Self {
+            few: [Key::Bool(false); FEW],
+            count: 0,
+            many: Vec::new(),
+        }
     }
 
     /// Adds a key; gives it back if it is known to be there already.
@@ -71,6 +75,9 @@ impl<'a> Seen<'a> {
     #[inline]
     pub(super) fn duplicate(mut self) -> Option<Key<'a>> {
         self.many.sort_unstable();
-        self.many.windows(2).find(|pair| pair[0] == pair[1]).map(|pair| pair[0])
+        self.many
+            .windows(2)
+            .find(|pair| pair[0] == pair[1])
+            .map(|pair| pair[0])
     }
 }

@@ -41,7 +41,9 @@ impl Compiled {
     /// # Panics
     /// May panic with a `ty` of another contract.
     pub fn check(&self, ty: TypeId, payload: &[u8], mode: Mode) -> Result<(), ValueError> {
-        Walker::<false>::new(self, payload, mode).payload(ty).map_err(error::Fault::into_error)
+        Walker::<false>::new(self, payload, mode)
+            .payload(ty)
+            .map_err(error::Fault::into_error)
     }
 }
 
@@ -52,7 +54,12 @@ impl Compiled {
 ///
 /// # Errors
 /// The first fault, with its path.
-pub fn normalise(types: &Compiled, ty: TypeId, payload: &[u8], mode: Mode) -> Result<Option<Vec<u8>>, ValueError> {
+pub fn normalise(
+    types: &Compiled,
+    ty: TypeId,
+    payload: &[u8],
+    mode: Mode,
+) -> Result<Option<Vec<u8>>, ValueError> {
     let mut walker = Walker::<true>::new(types, payload, mode);
     walker.payload(ty).map_err(error::Fault::into_error)?;
     if walker.rewrites.is_empty() {

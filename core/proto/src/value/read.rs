@@ -79,7 +79,9 @@ impl<'a> Reader<'a> {
     /// Reads the next token. An array or map is refused when its promised items cannot all be there.
     #[inline]
     pub(super) fn token(&mut self) -> Result<Token<'a>, Fault> {
-        let Some(&byte) = self.bytes.get(self.at) else { return Err(truncated()) };
+        let Some(&byte) = self.bytes.get(self.at) else {
+            return Err(truncated());
+        };
         self.at += 1;
         Ok(match Marker::from_u8(byte) {
             Marker::FixPos(value) => Token::Uint(value.into()),
@@ -106,18 +108,39 @@ impl<'a> Reader<'a> {
             Marker::Bin8 => Token::Bin(self.sized::<1>()?),
             Marker::Bin16 => Token::Bin(self.sized::<2>()?),
             Marker::Bin32 => Token::Bin(self.sized::<4>()?),
-            Marker::Array16 => { let len = self.length::<2>()?; self.array(len)? }
-            Marker::Array32 => { let len = self.length::<4>()?; self.array(len)? }
-            Marker::Map16 => { let len = self.length::<2>()?; self.map(len)? }
-            Marker::Map32 => { let len = self.length::<4>()?; self.map(len)? }
+            Marker::Array16 => {
+                let len = self.length::<2>()?;
+                self.array(len)?
+            }
+            Marker::Array32 => {
+                let len = self.length::<4>()?;
+                self.array(len)?
+            }
+            Marker::Map16 => {
+                let len = self.length::<2>()?;
+                self.map(len)?
+            }
+            Marker::Map32 => {
+                let len = self.length::<4>()?;
+                self.map(len)?
+            }
             Marker::FixExt1 => self.ext(1)?,
             Marker::FixExt2 => self.ext(2)?,
             Marker::FixExt4 => self.ext(4)?,
             Marker::FixExt8 => self.ext(8)?,
             Marker::FixExt16 => self.ext(16)?,
-            Marker::Ext8 => { let len = self.length::<1>()?; self.ext(len)? }
-            Marker::Ext16 => { let len = self.length::<2>()?; self.ext(len)? }
-            Marker::Ext32 => { let len = self.length::<4>()?; self.ext(len)? }
+            Marker::Ext8 => {
+                let len = self.length::<1>()?;
+                self.ext(len)?
+            }
+            Marker::Ext16 => {
+                let len = self.length::<2>()?;
+                self.ext(len)?
+            }
+            Marker::Ext32 => {
+                let len = self.length::<4>()?;
+                self.ext(len)?
+            }
             Marker::Reserved => return Err(Fault::new("byte 0xc1 is not MessagePack")),
         })
     }
@@ -150,14 +173,19 @@ impl<'a> Reader<'a> {
 
     #[inline]
     fn fixed<const N: usize>(&mut self) -> Result<[u8; N], Fault> {
-        let Some(bytes) = self.bytes[self.at..].first_chunk::<N>() else { return Err(truncated()) };
+        let Some(bytes) = self.bytes[self.at..].first_chunk::<N>() else {
+            return Err(truncated());
+        };
         self.at += N;
         Ok(*bytes)
     }
 
     #[inline]
     fn length<const N: usize>(&mut self) -> Result<usize, Fault> {
-        Ok(self.fixed::<N>()?.iter().fold(0, |len, byte| len << 8 | usize::from(*byte)))
+        Ok(self
+            .fixed::<N>()?
+            .iter()
+            .fold(0, |len, byte| len << 8 | usize::from(*byte)))
     }
 
     fn sized<const N: usize>(&mut self) -> Result<&'a [u8], Fault> {
@@ -173,12 +201,20 @@ impl<'a> Reader<'a> {
     /// Every item takes at least one byte, so more items than bytes cannot be there: nobody has to loop to find out.
     #[inline]
     fn array(&self, len: usize) -> Result<Token<'a>, Fault> {
-        if len > self.left() { Err(truncated()) } else { Ok(Token::Array(len)) }
+        if len > self.left() {
+            Err(truncated())
+        } else {
+            Ok(Token::Array(len))
+        }
     }
 
     #[inline]
     fn map(&self, len: usize) -> Result<Token<'a>, Fault> {
-        if len > self.left() / 2 { Err(truncated()) } else { Ok(Token::Map(len)) }
+        if len > self.left() / 2 {
+            Err(truncated())
+        } else {
+            Ok(Token::Map(len))
+        }
     }
 }
 
@@ -190,7 +226,11 @@ fn signed(value: i64) -> Token<'static> {
 /// Goes one level deeper than `depth`.
 #[inline]
 pub(super) fn enter(depth: usize) -> Result<(), Fault> {
-    if depth < MAX_DEPTH { Ok(()) } else { Err(too_deep()) }
+    if depth < MAX_DEPTH {
+        Ok(())
+    } else {
+        Err(too_deep())
+    }
 }
 
 #[cold]
@@ -215,11 +255,17 @@ pub(super) fn timestamp(code: i8, data: &[u8]) -> Option<i64> {
         (-1, 4) => (i64::from(u32::from_be_bytes(data.try_into().ok()?)), 0),
         (-1, 8) => {
             let packed = u64::from_be_bytes(data.try_into().ok()?);
-            (i64::try_from(packed & ((1 << 34) - 1)).ok()?, u32::try_from(packed >> 34).ok()?)
+            (
+                i64::try_from(packed & ((1 << 34) - 1)).ok()?,
+                u32::try_from(packed >> 34).ok()?,
+            )
         }
         (-1, 12) => {
             let (nanos, seconds) = data.split_first_chunk::<4>()?;
-            (i64::from_be_bytes(seconds.try_into().ok()?), u32::from_be_bytes(*nanos))
+            (
+                i64::from_be_bytes(seconds.try_into().ok()?),
+                u32::from_be_bytes(*nanos),
+            )
         }
         _ => return None,
     };

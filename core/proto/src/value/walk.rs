@@ -28,7 +28,12 @@ pub(super) struct Walker<'a, const NATIVE: bool> {
 
 impl<'a, const NATIVE: bool> Walker<'a, NATIVE> {
     pub(super) fn new(types: &'a Compiled, payload: &'a [u8], mode: Mode) -> Self {
-        Self { types, reader: Reader::new(payload), mode, rewrites: Vec::new() }
+        Self {
+            types,
+            reader: Reader::new(payload),
+            mode,
+            rewrites: Vec::new(),
+        }
     }
 
     /// Checks the whole payload.
@@ -36,7 +41,9 @@ impl<'a, const NATIVE: bool> Walker<'a, NATIVE> {
         self.value(ty, 0)?;
         match self.reader.left() {
             0 => Ok(()),
-            left => Err(Fault::new(format!("{left} bytes after the end of the value"))),
+            left => Err(Fault::new(format!(
+                "{left} bytes after the end of the value"
+            ))),
         }
     }
 
@@ -88,17 +95,28 @@ impl<'a, const NATIVE: bool> Walker<'a, NATIVE> {
             (Scalar::Null, Token::Nil) => Ok(Key::Bool(false)),
             (Scalar::Uuid, Token::Bin(bytes)) => match <[u8; 16]>::try_from(bytes) {
                 Ok(uuid) => Ok(Key::Uuid(uuid)),
-                Err(_) => Err(Fault::new(format!("expected uuid (16 bytes), got {} bytes", bytes.len()))),
+                Err(_) => Err(Fault::new(format!(
+                    "expected uuid (16 bytes), got {} bytes",
+                    bytes.len()
+                ))),
             },
-            (Scalar::F32 | Scalar::F64, Token::F32(value)) => Ok(Key::Float(f64::from(value).to_bits())),
+            (Scalar::F32 | Scalar::F64, Token::F32(value)) => {
+                Ok(Key::Float(f64::from(value).to_bits()))
+            }
             (Scalar::F64, Token::F64(value)) => Ok(Key::Float(value.to_bits())),
             // The cast rounds to nearest, and gives an infinity where that is beyond the largest f32.
-            (Scalar::F32, Token::F64(value)) if value.is_finite() && (value as f32).is_infinite() => {
+            (Scalar::F32, Token::F64(value))
+                if value.is_finite() && (value as f32).is_infinite() =>
+            {
                 Err(Fault::new(format!("{value} is out of range for f32")))
             }
             (Scalar::F32, Token::F64(value)) => Ok(Key::Float(value.to_bits())),
-            (Scalar::F32 | Scalar::F64, Token::Uint(value)) => Ok(Key::Float((value as f64).to_bits())),
-            (Scalar::F32 | Scalar::F64, Token::Int(value)) => Ok(Key::Float((value as f64).to_bits())),
+            (Scalar::F32 | Scalar::F64, Token::Uint(value)) => {
+                Ok(Key::Float((value as f64).to_bits()))
+            }
+            (Scalar::F32 | Scalar::F64, Token::Int(value)) => {
+                Ok(Key::Float((value as f64).to_bits()))
+            }
             (scalar, Token::Uint(value)) => match scalar.int_range() {
                 Some((_, max)) if value <= max => Ok(Key::Uint(value)),
                 Some(range) => Err(out_of_range(value, scalar, range)),
@@ -111,14 +129,18 @@ impl<'a, const NATIVE: bool> Walker<'a, NATIVE> {
             },
             (Scalar::Timestamp, Token::Ext(-1, data)) if NATIVE => {
                 let Some(nanos) = timestamp(-1, data) else {
-                    return Err(Fault::new("timestamp extension is malformed or out of range for timestamp"));
+                    return Err(Fault::new(
+                        "timestamp extension is malformed or out of range for timestamp",
+                    ));
                 };
-                self.rewrites.push((start..self.reader.at(), Wire::Int(nanos)));
+                self.rewrites
+                    .push((start..self.reader.at(), Wire::Int(nanos)));
                 Ok(u64::try_from(nanos).map_or(Key::Int(nanos), Key::Uint))
             }
             (Scalar::Uuid, Token::Str(bytes)) if NATIVE => match uuid_bytes(bytes) {
                 Some(uuid) => {
-                    self.rewrites.push((start..self.reader.at(), Wire::Uuid(uuid)));
+                    self.rewrites
+                        .push((start..self.reader.at(), Wire::Uuid(uuid)));
                     Ok(Key::Uuid(uuid))
                 }
                 None => Err(self.mismatch(shown, &token)),
@@ -127,10 +149,18 @@ impl<'a, const NATIVE: bool> Walker<'a, NATIVE> {
         }
     }
 
-    fn enumerated(&mut self, tag: &str, values: &[Box<str>], shown: TypeId) -> Result<Key<'a>, Fault> {
+    fn enumerated(
+        &mut self,
+        tag: &str,
+        values: &[Box<str>],
+        shown: TypeId,
+    ) -> Result<Key<'a>, Fault> {
         match self.reader.token()? {
             Token::Str(bytes) => {
-                if values.binary_search_by(|value| value.as_bytes().cmp(bytes)).is_ok() {
+                if values
+                    .binary_search_by(|value| value.as_bytes().cmp(bytes))
+                    .is_ok()
+                {
                     return Ok(Key::Str(bytes));
                 }
                 Err(not_a_value(text(bytes)?, tag, values))
@@ -156,7 +186,13 @@ impl<'a, const NATIVE: bool> Walker<'a, NATIVE> {
         }
     }
 
-    fn structure(&mut self, node: &'a StructNode, count: usize, depth: usize, tagged: bool) -> Result<(), Fault> {
+    fn structure(
+        &mut self,
+        node: &'a StructNode,
+        count: usize,
+        depth: usize,
+        tagged: bool,
+    ) -> Result<(), Fault> {
         // The words that note which fields were seen live on the stack; most structs need one.
         match node.required.len() {
             0 | 1 => self.fields(node, count, depth, tagged, &mut [0; 1]),
@@ -177,7 +213,12 @@ impl<'a, const NATIVE: bool> Walker<'a, NATIVE> {
         for position in 0..count {
             let key = match self.reader.token()? {
                 Token::Str(key) => key,
-                token => return Err(Fault::new(format!("map key: expected string, got {}", token.kind()))),
+                token => {
+                    return Err(Fault::new(format!(
+                        "map key: expected string, got {}",
+                        token.kind()
+                    )));
+                }
             };
             let Some(index) = node.find(key, guess) else {
                 self.unknown_key(node, key, depth, position == 0 && !tagged)?;
@@ -186,11 +227,14 @@ impl<'a, const NATIVE: bool> Walker<'a, NATIVE> {
             let field = &node.fields[index];
             let bit = 1 << (index % 64);
             if seen[index / 64] & bit != 0 {
-                return Err(Fault::new("duplicate field").within(Step::Field(field.name.to_string())));
+                return Err(
+                    Fault::new("duplicate field").within(Step::Field(field.name.to_string()))
+                );
             }
             seen[index / 64] |= bit;
             guess = index + 1;
-            self.value(field.ty, depth).map_err(|fault| fault.within(Step::Field(field.name.to_string())))?;
+            self.value(field.ty, depth)
+                .map_err(|fault| fault.within(Step::Field(field.name.to_string())))?;
         }
         match first_missing(node, seen) {
             None => Ok(()),
@@ -200,14 +244,25 @@ impl<'a, const NATIVE: bool> Walker<'a, NATIVE> {
 
     /// A key that is no field: `$type`, or unknown. `may_be_tag`: it is where `$type` belongs.
     #[cold]
-    fn unknown_key(&mut self, node: &StructNode, key: &[u8], depth: usize, may_be_tag: bool) -> Result<(), Fault> {
+    fn unknown_key(
+        &mut self,
+        node: &StructNode,
+        key: &[u8],
+        depth: usize,
+        may_be_tag: bool,
+    ) -> Result<(), Fault> {
         let key = text(key)?;
         if key == TYPE_KEY {
-            return self.own_tag(node, may_be_tag).map_err(|fault| fault.within(Step::Field(TYPE_KEY.into())));
+            return self
+                .own_tag(node, may_be_tag)
+                .map_err(|fault| fault.within(Step::Field(TYPE_KEY.into())));
         }
         let step = || Step::Field(key.to_owned());
         match self.mode {
-            Mode::Receive => self.reader.skip(depth).map_err(|fault| fault.within(step())),
+            Mode::Receive => self
+                .reader
+                .skip(depth)
+                .map_err(|fault| fault.within(step())),
             Mode::Send => Err(unknown_field(node, key)),
         }
     }
@@ -224,19 +279,41 @@ impl<'a, const NATIVE: bool> Walker<'a, NATIVE> {
         }
     }
 
-    fn union(&mut self, tag: &str, members: &[(Box<str>, TypeId)], count: usize, depth: usize) -> Result<(), Fault> {
-        let first = if count == 0 { None } else { Some(self.reader.token()?) };
+    fn union(
+        &mut self,
+        tag: &str,
+        members: &[(Box<str>, TypeId)],
+        count: usize,
+        depth: usize,
+    ) -> Result<(), Fault> {
+        let first = if count == 0 {
+            None
+        } else {
+            Some(self.reader.token()?)
+        };
         match first {
             Some(Token::Str(key)) if key == TYPE_KEY.as_bytes() => {}
-            _ => return Err(Fault::new(format!("a value of union {tag} must have {TYPE_KEY:?} as its first key"))),
+            _ => {
+                return Err(Fault::new(format!(
+                    "a value of union {tag} must have {TYPE_KEY:?} as its first key"
+                )));
+            }
         }
         let at_tag = |fault: Fault| fault.within(Step::Field(TYPE_KEY.into()));
         let name = match self.reader.token().map_err(at_tag)? {
             Token::Str(name) => name,
-            token => return Err(at_tag(Fault::new(format!("expected string, got {}", token.kind())))),
+            token => {
+                return Err(at_tag(Fault::new(format!(
+                    "expected string, got {}",
+                    token.kind()
+                ))));
+            }
         };
         let Ok(found) = members.binary_search_by(|(member, _)| member.as_bytes().cmp(name)) else {
-            return Err(at_tag(text(name).map_or_else(|fault| fault, |name| not_a_member(name, tag, members))));
+            return Err(at_tag(text(name).map_or_else(
+                |fault| fault,
+                |name| not_a_member(name, tag, members),
+            )));
         };
         match self.types.node(members[found].1) {
             Node::Struct(node) => self.structure(node, count - 1, depth, true),
@@ -244,13 +321,20 @@ impl<'a, const NATIVE: bool> Walker<'a, NATIVE> {
         }
     }
 
-    fn list(&mut self, item: TypeId, unique: bool, shown: TypeId, depth: usize) -> Result<(), Fault> {
+    fn list(
+        &mut self,
+        item: TypeId,
+        unique: bool,
+        shown: TypeId,
+        depth: usize,
+    ) -> Result<(), Fault> {
         let count = self.array_head(shown, depth)?;
         if unique {
             return self.set(item, count, depth + 1);
         }
         for index in 0..count {
-            self.value(item, depth + 1).map_err(|fault| fault.within(Step::Item(index)))?;
+            self.value(item, depth + 1)
+                .map_err(|fault| fault.within(Step::Item(index)))?;
         }
         Ok(())
     }
@@ -258,7 +342,9 @@ impl<'a, const NATIVE: bool> Walker<'a, NATIVE> {
     fn set(&mut self, item: TypeId, count: usize, depth: usize) -> Result<(), Fault> {
         let mut seen = Seen::new();
         for index in 0..count {
-            let key = self.item_key(item, depth).map_err(|fault| fault.within(Step::Item(index)))?;
+            let key = self
+                .item_key(item, depth)
+                .map_err(|fault| fault.within(Step::Item(index)))?;
             if seen.add(key).is_some() {
                 return Err(Fault::new("duplicate item in a set").within(Step::Item(index)));
             }
@@ -282,7 +368,13 @@ impl<'a, const NATIVE: bool> Walker<'a, NATIVE> {
         Ok(Key::Encoded(self.reader.since(start)))
     }
 
-    fn map(&mut self, key: TypeId, value: TypeId, shown: TypeId, depth: usize) -> Result<(), Fault> {
+    fn map(
+        &mut self,
+        key: TypeId,
+        value: TypeId,
+        shown: TypeId,
+        depth: usize,
+    ) -> Result<(), Fault> {
         let count = self.map_head(shown, depth)?;
         let mut seen = Seen::new();
         for _ in 0..count {
@@ -290,18 +382,24 @@ impl<'a, const NATIVE: bool> Walker<'a, NATIVE> {
             if let Some(key) = seen.add(key) {
                 return Err(duplicate_key(&key));
             }
-            self.value(value, depth + 1).map_err(|fault| fault.within(Step::Key(key.text())))?;
+            self.value(value, depth + 1)
+                .map_err(|fault| fault.within(Step::Key(key.text())))?;
         }
-        seen.duplicate().map_or(Ok(()), |key| Err(duplicate_key(&key)))
+        seen.duplicate()
+            .map_or(Ok(()), |key| Err(duplicate_key(&key)))
     }
 
     fn tuple(&mut self, items: &'a [TypeId], shown: TypeId, depth: usize) -> Result<(), Fault> {
         let count = self.array_head(shown, depth)?;
         if count != items.len() {
-            return Err(Fault::new(format!("expected tuple of {}, got {count} items", items.len())));
+            return Err(Fault::new(format!(
+                "expected tuple of {}, got {count} items",
+                items.len()
+            )));
         }
         for (index, item) in items.iter().enumerate() {
-            self.value(*item, depth + 1).map_err(|fault| fault.within(Step::Item(index)))?;
+            self.value(*item, depth + 1)
+                .map_err(|fault| fault.within(Step::Item(index)))?;
         }
         Ok(())
     }
@@ -313,7 +411,8 @@ impl<'a, const NATIVE: bool> Walker<'a, NATIVE> {
             Token::Array(count) => {
                 enter(depth)?;
                 for index in 0..count {
-                    self.any(depth + 1).map_err(|fault| fault.within(Step::Item(index)))?;
+                    self.any(depth + 1)
+                        .map_err(|fault| fault.within(Step::Item(index)))?;
                 }
                 Ok(())
             }
@@ -325,9 +424,11 @@ impl<'a, const NATIVE: bool> Walker<'a, NATIVE> {
                     if let Some(key) = seen.add(key) {
                         return Err(duplicate_key(&key));
                     }
-                    self.any(depth + 1).map_err(|fault| fault.within(Step::Key(key.text())))?;
+                    self.any(depth + 1)
+                        .map_err(|fault| fault.within(Step::Key(key.text())))?;
                 }
-                seen.duplicate().map_or(Ok(()), |key| Err(duplicate_key(&key)))
+                seen.duplicate()
+                    .map_or(Ok(()), |key| Err(duplicate_key(&key)))
             }
             Token::Ext(-1, data) if matches!(data.len(), 4 | 8 | 12) => Ok(()),
             Token::Ext(code, _) => Err(Fault::new(format!("expected any, got extension {code}"))),
@@ -342,7 +443,10 @@ impl<'a, const NATIVE: bool> Walker<'a, NATIVE> {
             Token::Bool(value) => Ok(Key::Bool(value)),
             Token::Uint(value) => Ok(Key::Uint(value)),
             Token::Int(value) => Ok(Key::Int(value)),
-            token => Err(Fault::new(format!("expected string, int, bool or bytes, got {}", token.kind()))),
+            token => Err(Fault::new(format!(
+                "expected string, int, bool or bytes, got {}",
+                token.kind()
+            ))),
         }
     }
 
@@ -362,10 +466,15 @@ pub(super) const SEEN_WORDS: usize = crate::contract::limits::MAX_FIELDS.div_cei
 
 /// The first required field that was not seen.
 pub(super) fn first_missing<'n>(node: &'n StructNode, seen: &[u64]) -> Option<&'n str> {
-    let missing = node.required.iter().zip(seen).enumerate().find_map(|(word, (required, seen))| {
-        let missing = required & !seen;
-        (missing != 0).then(|| word * 64 + missing.trailing_zeros() as usize)
-    });
+    let missing =
+        node.required
+            .iter()
+            .zip(seen)
+            .enumerate()
+            .find_map(|(word, (required, seen))| {
+                let missing = required & !seen;
+                (missing != 0).then(|| word * 64 + missing.trailing_zeros() as usize)
+            });
     missing.map(|index| &*node.fields[index].name)
 }
 
@@ -393,18 +502,31 @@ pub(super) fn other_tag(got: &str, tag: &str) -> Fault {
 #[cold]
 pub(super) fn not_a_value(got: &str, tag: &str, values: &[Box<str>]) -> Fault {
     let values = name::list(values.iter().map(|value| &**value));
-    Fault::new(format!("`{}` is not a value of {tag}; its values are: {values}", cut(got)))
+    Fault::new(format!(
+        "`{}` is not a value of {tag}; its values are: {values}",
+        cut(got)
+    ))
 }
 
 #[cold]
 pub(super) fn not_a_member(got: &str, tag: &str, members: &[(Box<str>, TypeId)]) -> Fault {
     let members = name::list(members.iter().map(|(member, _)| &**member));
-    Fault::new(format!("`{}` is not a member of union {tag}; its members are: {members}", cut(got)))
+    Fault::new(format!(
+        "`{}` is not a member of union {tag}; its members are: {members}",
+        cut(got)
+    ))
 }
 
 #[cold]
-pub(super) fn out_of_range(value: impl std::fmt::Display, scalar: Scalar, (min, max): (i64, u64)) -> Fault {
-    Fault::new(format!("{value} is out of range for {} ({min} to {max})", scalar.name()))
+pub(super) fn out_of_range(
+    value: impl std::fmt::Display,
+    scalar: Scalar,
+    (min, max): (i64, u64),
+) -> Fault {
+    Fault::new(format!(
+        "{value} is out of range for {} ({min} to {max})",
+        scalar.name()
+    ))
 }
 
 #[cold]

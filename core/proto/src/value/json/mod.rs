@@ -14,7 +14,9 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod context;
 mod read;
+mod untyped;
 mod write;
 
 use super::{Mode, ValueError};
@@ -27,7 +29,12 @@ use crate::contract::{Compiled, TypeId};
 ///
 /// # Panics
 /// May panic with a `ty` of another contract.
-pub fn to_msgpack(types: &Compiled, ty: TypeId, json: &[u8], mode: Mode) -> Result<Vec<u8>, ValueError> {
+pub fn to_msgpack(
+    types: &Compiled,
+    ty: TypeId,
+    json: &[u8],
+    mode: Mode,
+) -> Result<Vec<u8>, ValueError> {
     read::payload(types, ty, json, mode)
 }
 
@@ -38,7 +45,12 @@ pub fn to_msgpack(types: &Compiled, ty: TypeId, json: &[u8], mode: Mode) -> Resu
 ///
 /// # Panics
 /// May panic with a `ty` of another contract.
-pub fn from_msgpack(types: &Compiled, ty: TypeId, payload: &[u8], mode: Mode) -> Result<Vec<u8>, ValueError> {
+pub fn from_msgpack(
+    types: &Compiled,
+    ty: TypeId,
+    payload: &[u8],
+    mode: Mode,
+) -> Result<Vec<u8>, ValueError> {
     types.check(ty, payload, mode)?;
     write::payload(types, ty, payload)
 }

@@ -6,22 +6,38 @@ use rmp::encode;
 use serde::de::{self, DeserializeSeed, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
+use super::context::Context;
+use super::untyped::{Skip, Tag};
 use crate::contract::{Compiled, Node, Scalar, StructNode, TypeId};
 use crate::value::error::{Fault, Step, ValueError, cut};
-use crate::value::forms::{
-    MAX_SAFE, base64_bytes, duration_nanos, integer, special_float_value, timestamp_nanos, uuid_bytes,
-};
 use crate::value::read::enter;
 use crate::value::walk::{
-    SEEN_WORDS, duplicate_key_text, first_missing, in_key, mismatch, missing_field, not_a_member, not_a_value, other_tag,
-    out_of_range, unknown_field,
+    SEEN_WORDS, duplicate_key_text, first_missing, in_key, mismatch, missing_field, not_a_member,
+    not_a_value, other_tag, unknown_field,
 };
 use crate::value::{Mode, TYPE_KEY};
 
-pub(super) fn payload(types: &Compiled, ty: TypeId, json: &[u8], mode: Mode) -> Result<Vec<u8>, ValueError> {
-    let mut context = Context { types, mode, out: Vec::with_capacity(json.len()), steps: Vec::new(), error: None };
+pub(super) fn payload(
+    types: &Compiled,
+    ty: TypeId,
+    json: &[u8],
+    mode: Mode,
+) -> Result<Vec<u8>, ValueError> {
+    let mut context = Context {
+        types,
+        mode,
+        out: Vec::with_capacity(json.len()),
+        steps: Vec::new(),
+        error: None,
+    };
     let mut de = serde_json::Deserializer::from_slice(json);
-    let read = Value { context: &mut context, ty, depth: 0 }.deserialize(&mut de).and_then(|()| de.end());
+    let read = Value {
+        context: &mut context,
+        ty,
+        depth: 0,
+    }
+    .deserialize(&mut de)
+    .and_then(|()| de.end());
     match (context.error, read) {
         (Some(error), _) => Err(error),
         (None, Err(error)) => Err(not_json(&error).after(context.steps)),
@@ -31,161 +47,6 @@ pub(super) fn payload(types: &Compiled, ty: TypeId, json: &[u8], mode: Mode) -> 
 
 fn not_json(error: &serde_json::Error) -> Fault {
     Fault::new(format!("invalid JSON: {error}"))
-}
-
-/// What the whole pass shares.
-struct Context<'a> {
-    types: &'a Compiled,
-    mode: Mode,
-    out: Vec<u8>,
-    /// The way to the value being read. After an error of the parser it still leads to where that happened.
-    steps: Vec<Step>,
-    /// Our own error: serde's carries only text, so it waits here while serde unwinds.
-    error: Option<ValueError>,
-}
-
-impl Context<'_> {
-    #[cold]
-    fn fail<E: de::Error>(&mut self, fault: Fault) -> E {
-        self.error = Some(fault.after(self.steps.clone()));
-        E::custom("value does not fit its type")
-    }
-
-    fn ok<T, E: de::Error>(&mut self, result: Result<T, Fault>) -> Result<T, E> {
-        result.map_err(|fault| self.fail(fault))
-    }
-
-    /// Takes a step, reads what is there, and steps back if that went well.
-    fn within<T, E>(&mut self, step: Step, read: impl FnOnce(&mut Self) -> Result<T, E>) -> Result<T, E> {
-        self.steps.push(step);
-        let result = read(self)?;
-        self.steps.pop();
-        Ok(result)
-    }
-
-    // The encoders of `rmp` fail only when the writer does, and a `Vec` never does.
-
-    fn put_int(&mut self, value: i128) {
-        let written = match u64::try_from(value) {
-            Ok(value) => encode::write_uint(&mut self.out, value),
-            // Callers have checked the range of the type, which is within i64 below zero.
-            Err(_) => encode::write_sint(&mut self.out, i64::try_from(value).unwrap_or(i64::MIN)),
-        };
-        debug_assert!(written.is_ok());
-    }
-
-    fn put_str(&mut self, value: &str) {
-        let written = encode::write_str(&mut self.out, value);
-        debug_assert!(written.is_ok());
-    }
-
-    fn put_bin(&mut self, value: &[u8]) {
-        let written = encode::write_bin(&mut self.out, value);
-        debug_assert!(written.is_ok());
-    }
-
-    fn put_f64(&mut self, value: f64) {
-        let written = encode::write_f64(&mut self.out, value);
-        debug_assert!(written.is_ok());
-    }
-
-    /// Leaves room for the head of an array or map, whose count JSON tells only at the end.
-    fn open(&mut self) -> usize {
-        self.out.push(0);
-        self.out.len() - 1
-    }
-
-    fn close_array(&mut self, start: usize, count: usize) {
-        let mut head = Vec::with_capacity(5);
-        let written = encode::write_array_len(&mut head, u32::try_from(count).unwrap_or(u32::MAX));
-        debug_assert!(written.is_ok());
-        self.out.splice(start..=start, head);
-    }
-
-    fn close_map(&mut self, start: usize, count: usize) {
-        let mut head = Vec::with_capacity(5);
-        let written = encode::write_map_len(&mut head, u32::try_from(count).unwrap_or(u32::MAX));
-        debug_assert!(written.is_ok());
-        self.out.splice(start..=start, head);
-    }
-
-    /// A range of bytes that occurs twice among those written: the later of the two.
-    fn duplicate(&self, ranges: &mut [(usize, usize)]) -> Option<(usize, usize)> {
-        let bytes = |range: &(usize, usize)| &self.out[range.0..range.1];
-        ranges.sort_unstable_by(|a, b| bytes(a).cmp(bytes(b)).then(a.cmp(b)));
-        ranges.windows(2).find(|pair| bytes(&pair[0]) == bytes(&pair[1])).map(|pair| pair[1])
-    }
-
-    fn string(&mut self, scalar: Scalar, text: &str, shown: TypeId) -> Result<(), Fault> {
-        let invalid = |expected: &str| Fault::new(format!("invalid {} `{}`: {expected}", scalar.name(), cut(text)));
-        match scalar {
-            Scalar::String | Scalar::Any => self.put_str(text),
-            Scalar::Bytes => self.put_bin(&base64_bytes(text).ok_or_else(|| invalid("expected base64"))?),
-            Scalar::Uuid => {
-                let uuid = uuid_bytes(text.as_bytes());
-                self.put_bin(&uuid.ok_or_else(|| invalid("expected 36 characters of hex and hyphens"))?);
-            }
-            Scalar::Timestamp => self.put_int(timestamp_nanos(text).map_err(invalid)?.into()),
-            Scalar::Duration => self.put_int(duration_nanos(text).map_err(invalid)?.into()),
-            Scalar::F32 | Scalar::F64 => {
-                let value = special_float_value(text);
-                self.float(scalar, value.ok_or_else(|| invalid("expected a number, NaN, Infinity or -Infinity"))?)?;
-            }
-            Scalar::Null | Scalar::Bool => return Err(mismatch(self.types, shown, "string")),
-            _ => self.int(scalar, integer(text).ok_or_else(|| invalid("expected decimal digits"))?, shown)?,
-        }
-        Ok(())
-    }
-
-    fn int(&mut self, scalar: Scalar, value: i128, shown: TypeId) -> Result<(), Fault> {
-        match scalar {
-            Scalar::F32 | Scalar::F64 => return self.float(scalar, value as f64),
-            Scalar::Any => {}
-            // They travel as integers in MessagePack, but are text in JSON.
-            Scalar::Timestamp | Scalar::Duration => return Err(mismatch(self.types, shown, "int")),
-            _ => match scalar.int_range() {
-                Some((min, max)) if value < min.into() || value > max.into() => {
-                    return Err(out_of_range(value, scalar, (min, max)));
-                }
-                Some(_) => {}
-                None => return Err(mismatch(self.types, shown, "int")),
-            },
-        }
-        self.put_int(value);
-        Ok(())
-    }
-
-    fn float(&mut self, scalar: Scalar, value: f64) -> Result<(), Fault> {
-        if scalar != Scalar::F32 {
-            self.put_f64(value);
-            return Ok(());
-        }
-        // The cast rounds to nearest, and gives an infinity where that is beyond the largest f32.
-        let narrow = value as f32;
-        if narrow.is_infinite() && value.is_finite() {
-            return Err(Fault::new(format!("{value} is out of range for f32")));
-        }
-        let written = encode::write_f32(&mut self.out, narrow);
-        debug_assert!(written.is_ok());
-        Ok(())
-    }
-
-    /// A number with a fraction or exponent.
-    fn number(&mut self, scalar: Scalar, value: f64, shown: TypeId) -> Result<(), Fault> {
-        match scalar {
-            Scalar::F32 | Scalar::F64 | Scalar::Any => self.float(scalar, value),
-            Scalar::Timestamp | Scalar::Duration => Err(mismatch(self.types, shown, "float")),
-            _ if scalar.int_range().is_some() && value.fract() == 0.0 => {
-                if value.abs() > MAX_SAFE as f64 {
-                    let expected = "write integers beyond 2^53 - 1 with all their digits, or as a string";
-                    return Err(Fault::new(format!("invalid {} `{value:e}`: {expected}", scalar.name())));
-                }
-                // Exact: the value is integral and small.
-                self.int(scalar, value as i128, shown)
-            }
-            _ => Err(mismatch(self.types, shown, "float")),
-        }
-    }
 }
 
 /// Reads one value of a type.
@@ -239,26 +100,34 @@ impl<'de> Visitor<'de> for Value<'_, '_> {
     }
 
     fn visit_bool<E: de::Error>(self, value: bool) -> Result<(), E> {
-        let Node::Scalar(Scalar::Bool | Scalar::Any) = self.node() else { return self.got("bool") };
+        let Node::Scalar(Scalar::Bool | Scalar::Any) = self.node() else {
+            return self.got("bool");
+        };
         let written = encode::write_bool(&mut self.context.out, value);
         debug_assert!(written.is_ok());
         Ok(())
     }
 
     fn visit_u64<E: de::Error>(self, value: u64) -> Result<(), E> {
-        let Node::Scalar(scalar) = self.node() else { return self.got("int") };
+        let Node::Scalar(scalar) = self.node() else {
+            return self.got("int");
+        };
         let result = self.context.int(*scalar, value.into(), self.ty);
         self.context.ok(result)
     }
 
     fn visit_i64<E: de::Error>(self, value: i64) -> Result<(), E> {
-        let Node::Scalar(scalar) = self.node() else { return self.got("int") };
+        let Node::Scalar(scalar) = self.node() else {
+            return self.got("int");
+        };
         let result = self.context.int(*scalar, value.into(), self.ty);
         self.context.ok(result)
     }
 
     fn visit_f64<E: de::Error>(self, value: f64) -> Result<(), E> {
-        let Node::Scalar(scalar) = self.node() else { return self.got("float") };
+        let Node::Scalar(scalar) = self.node() else {
+            return self.got("float");
+        };
         let result = self.context.number(*scalar, value, self.ty);
         self.context.ok(result)
     }
@@ -274,13 +143,19 @@ impl<'de> Visitor<'de> for Value<'_, '_> {
 
     fn visit_seq<A: SeqAccess<'de>>(self, items: A) -> Result<(), A::Error> {
         let node = self.node();
-        if !matches!(node, Node::Scalar(Scalar::Any) | Node::List { .. } | Node::Tuple(_)) {
+        if !matches!(
+            node,
+            Node::Scalar(Scalar::Any) | Node::List { .. } | Node::Tuple(_)
+        ) {
             return self.got("list");
         }
         let Self { context, ty, depth } = self;
         context.ok(enter(depth))?;
         match node {
-            Node::List { item, unique: false } => list(context, items, depth + 1, |_| Some(*item)).map(drop),
+            Node::List {
+                item,
+                unique: false,
+            } => list(context, items, depth + 1, |_| Some(*item)).map(drop),
             Node::List { item, unique: true } => set(context, items, depth + 1, *item),
             Node::Tuple(types) => {
                 let count = list(context, items, depth + 1, |index| types.get(index).copied())?;
@@ -314,8 +189,16 @@ impl<'de> Visitor<'de> for Value<'_, '_> {
     }
 }
 
-fn enumerated(context: &mut Context<'_>, tag: &str, values: &[Box<str>], value: &str) -> Result<(), Fault> {
-    if values.binary_search_by(|known| (**known).cmp(value)).is_err() {
+fn enumerated(
+    context: &mut Context<'_>,
+    tag: &str,
+    values: &[Box<str>],
+    value: &str,
+) -> Result<(), Fault> {
+    if values
+        .binary_search_by(|known| (**known).cmp(value))
+        .is_err()
+    {
         return Err(not_a_value(value, tag, values));
     }
     context.put_str(value);
@@ -345,13 +228,24 @@ fn list<'de, A: SeqAccess<'de>>(
     Ok(count)
 }
 
-fn set<'de, A: SeqAccess<'de>>(context: &mut Context<'_>, mut items: A, depth: usize, item: TypeId) -> Result<(), A::Error> {
+fn set<'de, A: SeqAccess<'de>>(
+    context: &mut Context<'_>,
+    mut items: A,
+    depth: usize,
+    item: TypeId,
+) -> Result<(), A::Error> {
     let start = context.open();
     let mut ranges = Vec::new();
     loop {
         let from = context.out.len();
         let step = Step::Item(ranges.len());
-        let read = |context: &mut Context<'_>| items.next_element_seed(Value { context, ty: item, depth });
+        let read = |context: &mut Context<'_>| {
+            items.next_element_seed(Value {
+                context,
+                ty: item,
+                depth,
+            })
+        };
         if context.within(step, read)?.is_none() {
             break;
         }
@@ -360,7 +254,10 @@ fn set<'de, A: SeqAccess<'de>>(context: &mut Context<'_>, mut items: A, depth: u
     let count = ranges.len();
     let order = ranges.clone();
     if let Some(twice) = context.duplicate(&mut ranges) {
-        let index = order.iter().position(|range| *range == twice).unwrap_or_default();
+        let index = order
+            .iter()
+            .position(|range| *range == twice)
+            .unwrap_or_default();
         return Err(context.fail(Fault::new("duplicate item in a set").within(Step::Item(index))));
     }
     context.close_array(start, count);
@@ -390,11 +287,19 @@ fn map<'de, A: MapAccess<'de>>(
         context.ok(written)?;
         ranges.push((from, context.out.len()));
         let step = Step::Key(match key.map(|key| context.types.node(key)) {
-            None | Some(Node::Scalar(Scalar::String) | Node::Enum { .. }) => format!("{:?}", cut(&text)),
+            None | Some(Node::Scalar(Scalar::String) | Node::Enum { .. }) => {
+                format!("{:?}", cut(&text))
+            }
             Some(_) => cut(&text),
         });
         texts.push((from, step.clone()));
-        context.within(step, |context| entries.next_value_seed(Value { context, ty: value, depth }))?;
+        context.within(step, |context| {
+            entries.next_value_seed(Value {
+                context,
+                ty: value,
+                depth,
+            })
+        })?;
     }
     let count = ranges.len();
     if let Some(twice) = context.duplicate(&mut ranges) {
@@ -415,7 +320,12 @@ fn map_key(context: &mut Context<'_>, key: TypeId, text: &str) -> Result<(), Fau
             let value = match text {
                 "true" => true,
                 "false" => false,
-                _ => return Err(Fault::new(format!("invalid bool `{}`: expected true or false", cut(text)))),
+                _ => {
+                    return Err(Fault::new(format!(
+                        "invalid bool `{}`: expected true or false",
+                        cut(text)
+                    )));
+                }
             };
             let written = encode::write_bool(&mut context.out, value);
             debug_assert!(written.is_ok());
@@ -451,7 +361,9 @@ fn union<'de, A: MapAccess<'de>>(
     };
     let found = members.binary_search_by(|(member, _)| (**member).cmp(name.as_str()));
     let Ok(found) = found else {
-        return Err(context.fail(not_a_member(&name, tag, members).within(Step::Field(TYPE_KEY.into()))));
+        return Err(
+            context.fail(not_a_member(&name, tag, members).within(Step::Field(TYPE_KEY.into())))
+        );
     };
     let Node::Struct(node) = context.types.node(members[found].1) else {
         unreachable!("normalisation lets only structs into a union");
@@ -489,10 +401,22 @@ impl<'a> Fields<'a> {
     fn new(node: &'a StructNode, depth: usize, tagged: Option<usize>) -> Self {
         let words = node.required.len().min(SEEN_WORDS);
         let in_union = tagged.is_some();
-        Self { node, depth, seen: vec![0; words], guess: 0, start: tagged, count: usize::from(in_union), in_union }
+        Self {
+            node,
+            depth,
+            seen: vec![0; words],
+            guess: 0,
+            start: tagged,
+            count: usize::from(in_union),
+            in_union,
+        }
     }
 
-    fn read<'de, A: MapAccess<'de>>(mut self, context: &mut Context<'_>, mut entries: A) -> Result<(), A::Error> {
+    fn read<'de, A: MapAccess<'de>>(
+        mut self,
+        context: &mut Context<'_>,
+        mut entries: A,
+    ) -> Result<(), A::Error> {
         let start = *self.start.get_or_insert_with(|| context.open());
         while let Some(key) = entries.next_key::<String>()? {
             self.entry(context, &key, |seed| entries.next_value_seed(seed))?;
@@ -527,7 +451,9 @@ impl<'a> Fields<'a> {
                 return Err(context.fail(unknown_field(self.node, key)));
             }
             let depth = self.depth;
-            return context.within(step, |context| read(Entry::Unknown(Skip { context, depth })));
+            return context.within(step, |context| {
+                read(Entry::Unknown(Skip { context, depth }))
+            });
         };
         let bit = 1 << (index % 64);
         if self.seen[index / 64] & bit != 0 {
@@ -538,7 +464,9 @@ impl<'a> Fields<'a> {
         self.count += 1;
         let (ty, depth) = (self.node.fields[index].ty, self.depth);
         context.put_str(key);
-        context.within(step, |context| read(Entry::Field(Value { context, ty, depth })))
+        context.within(step, |context| {
+            read(Entry::Field(Value { context, ty, depth }))
+        })
     }
 }
 
@@ -547,7 +475,10 @@ enum Entry<'c, 'a> {
     Field(Value<'c, 'a>),
     Unknown(Skip<'c, 'a>),
     /// `$type` outside a union: the struct's own tag, which is not written.
-    Tag { context: &'c mut Context<'a>, tag: &'c str },
+    Tag {
+        context: &'c mut Context<'a>,
+        tag: &'c str,
+    },
 }
 
 impl<'de> DeserializeSeed<'de> for Entry<'_, '_> {
@@ -558,130 +489,16 @@ impl<'de> DeserializeSeed<'de> for Entry<'_, '_> {
             Self::Field(value) => value.deserialize(deserializer),
             Self::Unknown(skip) => skip.deserialize(deserializer),
             Self::Tag { context, tag } => {
-                let got = Tag { context: &mut *context }.deserialize(deserializer)?;
-                if got == tag { Ok(()) } else { Err(context.fail(other_tag(&got, tag))) }
+                let got = Tag {
+                    context: &mut *context,
+                }
+                .deserialize(deserializer)?;
+                if got == tag {
+                    Ok(())
+                } else {
+                    Err(context.fail(other_tag(&got, tag)))
+                }
             }
         }
-    }
-}
-
-/// Reads the value of `$type`.
-struct Tag<'c, 'a> {
-    context: &'c mut Context<'a>,
-}
-
-impl Tag<'_, '_> {
-    fn got<E: de::Error>(self, kind: &str) -> Result<String, E> {
-        Err(self.context.fail(Fault::new(format!("expected string, got {kind}"))))
-    }
-}
-
-impl<'de> DeserializeSeed<'de> for Tag<'_, '_> {
-    type Value = String;
-
-    fn deserialize<D: de::Deserializer<'de>>(self, deserializer: D) -> Result<String, D::Error> {
-        deserializer.deserialize_any(self)
-    }
-}
-
-impl<'de> Visitor<'de> for Tag<'_, '_> {
-    type Value = String;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("string")
-    }
-
-    fn visit_str<E: de::Error>(self, value: &str) -> Result<String, E> {
-        Ok(value.to_owned())
-    }
-
-    fn visit_unit<E: de::Error>(self) -> Result<String, E> {
-        self.got("null")
-    }
-
-    fn visit_bool<E: de::Error>(self, _: bool) -> Result<String, E> {
-        self.got("bool")
-    }
-
-    fn visit_u64<E: de::Error>(self, _: u64) -> Result<String, E> {
-        self.got("int")
-    }
-
-    fn visit_i64<E: de::Error>(self, _: i64) -> Result<String, E> {
-        self.got("int")
-    }
-
-    fn visit_f64<E: de::Error>(self, _: f64) -> Result<String, E> {
-        self.got("float")
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, _: A) -> Result<String, A::Error> {
-        self.got("list")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, _: A) -> Result<String, A::Error> {
-        self.got("map")
-    }
-}
-
-/// Reads past the value of an unknown field: well-formed and not too deep, whatever it means.
-struct Skip<'c, 'a> {
-    context: &'c mut Context<'a>,
-    depth: usize,
-}
-
-impl<'de> DeserializeSeed<'de> for Skip<'_, '_> {
-    type Value = ();
-
-    fn deserialize<D: de::Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
-        deserializer.deserialize_any(self)
-    }
-}
-
-impl<'de> Visitor<'de> for Skip<'_, '_> {
-    type Value = ();
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("any value")
-    }
-
-    fn visit_unit<E: de::Error>(self) -> Result<(), E> {
-        Ok(())
-    }
-
-    fn visit_bool<E: de::Error>(self, _: bool) -> Result<(), E> {
-        Ok(())
-    }
-
-    fn visit_u64<E: de::Error>(self, _: u64) -> Result<(), E> {
-        Ok(())
-    }
-
-    fn visit_i64<E: de::Error>(self, _: i64) -> Result<(), E> {
-        Ok(())
-    }
-
-    fn visit_f64<E: de::Error>(self, _: f64) -> Result<(), E> {
-        Ok(())
-    }
-
-    fn visit_str<E: de::Error>(self, _: &str) -> Result<(), E> {
-        Ok(())
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<(), A::Error> {
-        let Self { context, depth } = self;
-        context.ok(enter(depth))?;
-        while items.next_element_seed(Skip { context: &mut *context, depth: depth + 1 })?.is_some() {}
-        Ok(())
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<(), A::Error> {
-        let Self { context, depth } = self;
-        context.ok(enter(depth))?;
-        while entries.next_key::<de::IgnoredAny>()?.is_some() {
-            entries.next_value_seed(Skip { context: &mut *context, depth: depth + 1 })?;
-        }
-        Ok(())
     }
 }

@@ -3,14 +3,20 @@
 use serde::Serialize;
 
 use crate::contract::{Compiled, Node, Scalar, StructNode, TypeId};
+use crate::value::TYPE_KEY;
 use crate::value::error::{Fault, Step, ValueError};
-use crate::value::forms::{MAX_SAFE, base64_text, duration_text, special_float, timestamp_text, uuid_text};
+use crate::value::forms::{
+    MAX_SAFE, base64_text, duration_text, special_float, timestamp_text, uuid_text,
+};
 use crate::value::read::{Reader, Token, text, timestamp};
 use crate::value::walk::duplicate_key_text;
-use crate::value::TYPE_KEY;
 
 pub(super) fn payload(types: &Compiled, ty: TypeId, payload: &[u8]) -> Result<Vec<u8>, ValueError> {
-    let mut writer = Writer { types, reader: Reader::new(payload), out: Vec::with_capacity(payload.len() * 2) };
+    let mut writer = Writer {
+        types,
+        reader: Reader::new(payload),
+        out: Vec::with_capacity(payload.len() * 2),
+    };
     writer.value(ty).map_err(Fault::into_error)?;
     Ok(writer.out)
 }
@@ -40,14 +46,18 @@ impl<'a> Writer<'a> {
             }
             Node::Tuple(items) => {
                 let count = self.head()?;
-                self.items(count, |writer, index| items.get(index).map_or(Ok(()), |item| writer.value(*item)))
+                self.items(count, |writer, index| {
+                    items.get(index).map_or(Ok(()), |item| writer.value(*item))
+                })
             }
             Node::Map { key, value } => {
                 let count = self.head()?;
                 self.entries(count, |writer| {
                     let key = writer.key(*key)?;
                     writer.name(&key)?;
-                    writer.value(*value).map_err(|fault| fault.within(Step::Key(format!("{key:?}"))))
+                    writer
+                        .value(*value)
+                        .map_err(|fault| fault.within(Step::Key(format!("{key:?}"))))
                 })
             }
             Node::Struct(node) => {
@@ -74,7 +84,9 @@ impl<'a> Writer<'a> {
     fn fields(&mut self, node: &StructNode, count: usize, mut first: bool) -> Result<(), Fault> {
         let mut guess = 0;
         for _ in 0..count {
-            let Token::Str(key) = self.token()? else { return Err(unexpected()) };
+            let Token::Str(key) = self.token()? else {
+                return Err(unexpected());
+            };
             let Some(index) = node.find(key, guess) else {
                 self.reader.skip(0)?;
                 continue;
@@ -85,7 +97,8 @@ impl<'a> Writer<'a> {
             }
             let field = &node.fields[index];
             self.name(&field.name)?;
-            self.value(field.ty).map_err(|fault| fault.within(Step::Field(field.name.to_string())))?;
+            self.value(field.ty)
+                .map_err(|fault| fault.within(Step::Field(field.name.to_string())))?;
         }
         self.out.push(b'}');
         Ok(())
@@ -107,7 +120,11 @@ impl<'a> Writer<'a> {
         Ok(())
     }
 
-    fn entries(&mut self, count: usize, mut entry: impl FnMut(&mut Self) -> Result<(), Fault>) -> Result<(), Fault> {
+    fn entries(
+        &mut self,
+        count: usize,
+        mut entry: impl FnMut(&mut Self) -> Result<(), Fault>,
+    ) -> Result<(), Fault> {
         self.out.push(b'{');
         for index in 0..count {
             if index > 0 {
@@ -123,7 +140,9 @@ impl<'a> Writer<'a> {
         match (scalar, self.token()?) {
             (Scalar::Timestamp, token) => self.put(&timestamp_text(signed(token)?)),
             (Scalar::Duration, token) => self.put(&duration_text(signed(token)?)),
-            (Scalar::Uuid, Token::Bin(bytes)) => self.put(&uuid_text(&bytes.try_into().map_err(|_| unexpected())?)),
+            (Scalar::Uuid, Token::Bin(bytes)) => {
+                self.put(&uuid_text(&bytes.try_into().map_err(|_| unexpected())?))
+            }
             (Scalar::F32, Token::F32(value)) => self.single(value),
             // Narrowed first: the digits that read back equal are then those of the 32-bit value the field holds.
             (Scalar::F32, token) => self.single(double(token)? as f32),
@@ -170,7 +189,9 @@ impl<'a> Writer<'a> {
             Token::Bin(bytes) => self.put(&base64_text(bytes)),
             Token::Ext(code, data) => match timestamp(code, data) {
                 Some(nanos) => self.put(&timestamp_text(nanos)),
-                None => Err(Fault::new("this timestamp has no JSON form: it is malformed or out of range")),
+                None => Err(Fault::new(
+                    "this timestamp has no JSON form: it is malformed or out of range",
+                )),
             },
             Token::Array(_) | Token::Map(_) => Err(unexpected()),
         }
@@ -179,7 +200,9 @@ impl<'a> Writer<'a> {
     /// A map key in text form.
     fn key(&mut self, ty: TypeId) -> Result<String, Fault> {
         match (self.types.node(ty), self.token()?) {
-            (Node::Scalar(Scalar::Uuid), Token::Bin(bytes)) => Ok(uuid_text(&bytes.try_into().map_err(|_| unexpected())?)),
+            (Node::Scalar(Scalar::Uuid), Token::Bin(bytes)) => {
+                Ok(uuid_text(&bytes.try_into().map_err(|_| unexpected())?))
+            }
             (_, token) => key_text(token),
         }
     }
@@ -209,7 +232,8 @@ impl<'a> Writer<'a> {
     }
 
     fn put<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Fault> {
-        serde_json::to_writer(&mut self.out, value).map_err(|error| Fault::new(format!("invalid JSON: {error}")))
+        serde_json::to_writer(&mut self.out, value)
+            .map_err(|error| Fault::new(format!("invalid JSON: {error}")))
     }
 
     fn token(&mut self) -> Result<Token<'a>, Fault> {
@@ -264,5 +288,7 @@ fn double(token: Token<'_>) -> Result<f64, Fault> {
 /// The check let something through that this module cannot write: a fault of Aster, told apart from one of the value.
 #[cold]
 fn unexpected() -> Fault {
-    Fault::new("internal error: the payload passed its check but is not of its type; please report this")
+    Fault::new(
+        "internal error: the payload passed its check but is not of its type; please report this",
+    )
 }
