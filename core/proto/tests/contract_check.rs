@@ -188,7 +188,7 @@ fn duplicates_are_refused() {
     let many: Vec<String> = (0..40).map(|index| (index % 39).to_string()).collect();
     says(
         receive(&packed!({"message": "x", "tags": many})),
-        "`tags` at $.tags: duplicate item in a set",
+        "value at $.tags[39]: duplicate item in a set",
     );
     // 1 as a fixint and as a u8 is the same key.
     let extra = packed!({"message": "x", "extra": {"$hex": "82 01 c0 cc01 c0"}});
@@ -287,5 +287,33 @@ fn native_forms_are_rewritten_by_senders_and_refused_by_receivers() {
     assert_eq!(
         error.to_string(),
         "`at` at $.at: expected timestamp, got string"
+    );
+}
+
+#[test]
+fn c9_many_keys_cost_little_memory_and_time() {
+    // 400,000 entries in 2 MB: the worst a peer can put into a message of that size, in an order that helps nobody.
+    let (types, ty) = entry();
+    let map = |last: u32| {
+        let mut payload = packed!({"message": "x"});
+        payload[0] = 0x82;
+        payload.extend(packed!("extra"));
+        rmp::encode::write_map_len(&mut payload, 400_001).unwrap();
+        for key in (0..400_000_u32)
+            .map(|n| n.wrapping_mul(2_654_435_761))
+            .chain([last])
+        {
+            rmp::encode::write_u32(&mut payload, key).unwrap();
+            payload.push(0xc0);
+        }
+        payload
+    };
+    // The multiplier is odd, so that no two products are equal; 1 is the product of none of those n.
+    assert_eq!(types.check(ty, &map(1), Mode::Receive), Ok(()));
+    let twice = 399_999_u32.wrapping_mul(2_654_435_761);
+    let error = types.check(ty, &map(twice), Mode::Receive).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        format!("`extra` at $.extra: duplicate map key {twice}")
     );
 }

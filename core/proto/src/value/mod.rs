@@ -18,6 +18,10 @@ use walk::{Walker, Wire};
 /// Deepest nesting of arrays and maps in a value. A scalar has depth 0.
 pub const MAX_DEPTH: usize = 64;
 
+/// Longest payload that is looked at, in bytes: 512 MiB, far above any limit on messages. Places in it, and in the up to five
+/// times longer MessagePack made from JSON, fit 32 bits.
+pub const MAX_BYTES: usize = 1 << 29;
+
 /// The key that tells which member of a union a map is.
 pub const TYPE_KEY: &str = "$type";
 
@@ -33,7 +37,7 @@ pub enum Mode {
 impl Compiled {
     /// Checks that `payload` is one MessagePack value of type `ty`.
     ///
-    /// One pass; allocates only for maps and sets of more than eight items, and for errors.
+    /// One pass; allocates only for errors and for maps and sets of more than eight items, at most eight bytes for each.
     ///
     /// # Errors
     /// The first fault, with its path (docs/spec/values.md, *Errors*).

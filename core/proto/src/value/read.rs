@@ -2,8 +2,8 @@
 
 use rmp::Marker;
 
-use super::MAX_DEPTH;
 use super::error::Fault;
+use super::{MAX_BYTES, MAX_DEPTH};
 
 /// One MessagePack value, or the head of an array or map whose items follow.
 #[derive(Debug, Clone, Copy)]
@@ -56,6 +56,24 @@ impl<'a> Reader<'a> {
     /// Bytes read so far.
     pub(super) fn at(&self) -> usize {
         self.at
+    }
+
+    /// The same bytes at another place.
+    pub(super) fn again(&self, at: usize) -> Self {
+        Self {
+            bytes: self.bytes,
+            at,
+        }
+    }
+
+    /// How many values there are from here to `place`, where one of them starts.
+    #[cold]
+    pub(super) fn items_before(mut self, place: usize) -> usize {
+        let mut count = 0;
+        while self.at < place && self.skip(0).is_ok() {
+            count += 1;
+        }
+        count
     }
 
     /// Bytes not read yet.
@@ -221,6 +239,17 @@ impl<'a> Reader<'a> {
 #[inline]
 fn signed(value: i64) -> Token<'static> {
     u64::try_from(value).map_or(Token::Int(value), Token::Uint)
+}
+
+/// Refuses what is longer than [`MAX_BYTES`].
+pub(super) fn bounded(len: usize) -> Result<(), Fault> {
+    if len <= MAX_BYTES {
+        Ok(())
+    } else {
+        Err(Fault::new(format!(
+            "the payload has {len} bytes, at most {MAX_BYTES} are allowed"
+        )))
+    }
 }
 
 /// Goes one level deeper than `depth`.

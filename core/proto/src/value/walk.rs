@@ -5,7 +5,7 @@ use std::ops::Range;
 use super::error::{Fault, Step, cut};
 use super::forms::uuid_bytes;
 use super::keys::{Key, Seen};
-use super::read::{Reader, Token, enter, text, timestamp};
+use super::read::{Reader, Token, bounded, enter, text, timestamp};
 use super::{Mode, TYPE_KEY};
 use crate::contract::{Compiled, Node, Scalar, StructNode, TypeId, name};
 
@@ -38,6 +38,7 @@ impl<'a, const NATIVE: bool> Walker<'a, NATIVE> {
 
     /// Checks the whole payload.
     pub(super) fn payload(&mut self, ty: TypeId) -> Result<(), Fault> {
+        bounded(self.reader.left())?;
         self.value(ty, 0)?;
         match self.reader.left() {
             0 => Ok(()),
@@ -340,18 +341,20 @@ impl<'a, const NATIVE: bool> Walker<'a, NATIVE> {
     }
 
     fn set(&mut self, item: TypeId, count: usize, depth: usize) -> Result<(), Fault> {
+        let first = self.reader;
         let mut seen = Seen::new();
         for index in 0..count {
+            let at = self.reader.at();
             let key = self
                 .item_key(item, depth)
                 .map_err(|fault| fault.within(Step::Item(index)))?;
-            if seen.add(key).is_some() {
-                return Err(Fault::new("duplicate item in a set").within(Step::Item(index)));
+            if !seen.add(key, at) {
+                return Err(duplicate_item(index));
             }
         }
-        match seen.duplicate() {
+        match seen.duplicate(|at| self.key_again(Some(item), at)) {
             None => Ok(()),
-            Some(_) => Err(Fault::new("duplicate item in a set")),
+            Some(place) => Err(duplicate_item(first.items_before(place))),
         }
     }
 
@@ -378,15 +381,40 @@ impl<'a, const NATIVE: bool> Walker<'a, NATIVE> {
         let count = self.map_head(shown, depth)?;
         let mut seen = Seen::new();
         for _ in 0..count {
+            let at = self.reader.at();
             let key = self.item_key(key, depth + 1).map_err(in_key)?;
-            if let Some(key) = seen.add(key) {
+            if !seen.add(key, at) {
                 return Err(duplicate_key(&key));
             }
             self.value(value, depth + 1)
                 .map_err(|fault| fault.within(Step::Key(key.text())))?;
         }
-        seen.duplicate()
-            .map_or(Ok(()), |key| Err(duplicate_key(&key)))
+        self.no_duplicate(seen, Some(key))
+    }
+
+    /// The key at `at`, which was read before; `ty` is `None` in an `any`.
+    fn key_again(&self, ty: Option<TypeId>, at: usize) -> Option<Key<'a>> {
+        let mut again = Self {
+            types: self.types,
+            reader: self.reader.again(at),
+            mode: self.mode,
+            rewrites: Vec::new(),
+        };
+        let key = match ty {
+            Some(ty) => again.item_key(ty, 0),
+            None => again.any_key(),
+        };
+        key.ok()
+    }
+
+    /// Says which key of a map is there twice, after all were read.
+    #[inline]
+    fn no_duplicate(&self, seen: Seen<'a>, ty: Option<TypeId>) -> Result<(), Fault> {
+        let Some(place) = seen.duplicate(|at| self.key_again(ty, at)) else {
+            return Ok(());
+        };
+        let text = self.key_again(ty, place).map(|key| key.text());
+        Err(duplicate_key_text(&text.unwrap_or_default()))
     }
 
     fn tuple(&mut self, items: &'a [TypeId], shown: TypeId, depth: usize) -> Result<(), Fault> {
@@ -420,15 +448,15 @@ impl<'a, const NATIVE: bool> Walker<'a, NATIVE> {
                 enter(depth)?;
                 let mut seen = Seen::new();
                 for _ in 0..count {
+                    let at = self.reader.at();
                     let key = self.any_key().map_err(in_key)?;
-                    if let Some(key) = seen.add(key) {
+                    if !seen.add(key, at) {
                         return Err(duplicate_key(&key));
                     }
                     self.any(depth + 1)
                         .map_err(|fault| fault.within(Step::Key(key.text())))?;
                 }
-                seen.duplicate()
-                    .map_or(Ok(()), |key| Err(duplicate_key(&key)))
+                self.no_duplicate(seen, None)
             }
             Token::Ext(-1, data) if matches!(data.len(), 4 | 8 | 12) => Ok(()),
             Token::Ext(code, _) => Err(Fault::new(format!("expected any, got extension {code}"))),
@@ -527,6 +555,11 @@ pub(super) fn out_of_range(
         "{value} is out of range for {} ({min} to {max})",
         scalar.name()
     ))
+}
+
+#[cold]
+pub(super) fn duplicate_item(index: usize) -> Fault {
+    Fault::new("duplicate item in a set").within(Step::Item(index))
 }
 
 #[cold]

@@ -10,6 +10,8 @@ use crate::value::forms::{
     MAX_SAFE, base64_bytes, duration_nanos, integer, special_float_value, timestamp_nanos,
     uuid_bytes,
 };
+use crate::value::keys::Places;
+use crate::value::read::Reader;
 use crate::value::walk::{mismatch, out_of_range};
 
 /// What the whole pass shares.
@@ -92,14 +94,22 @@ impl Context<'_> {
         self.out.splice(start..=start, head);
     }
 
-    /// A range of bytes that occurs twice among those written: the later of the two.
-    pub(super) fn duplicate(&self, ranges: &mut [(usize, usize)]) -> Option<(usize, usize)> {
-        let bytes = |range: &(usize, usize)| &self.out[range.0..range.1];
-        ranges.sort_unstable_by(|a, b| bytes(a).cmp(bytes(b)).then(a.cmp(b)));
-        ranges
-            .windows(2)
-            .find(|pair| bytes(&pair[0]) == bytes(&pair[1]))
-            .map(|pair| pair[1])
+    /// The place of a value among those written that was written before; `places` were added as [`written`](Self::written).
+    pub(super) fn duplicate(&self, places: Places) -> Option<usize> {
+        places.duplicate(|at| self.value_at(at))
+    }
+
+    /// The bytes written since `from`.
+    pub(super) fn written(&self, from: usize) -> &[u8] {
+        &self.out[from..]
+    }
+
+    /// The one value that was written at `at`. What this module wrote can be read past.
+    pub(super) fn value_at(&self, at: usize) -> &[u8] {
+        let mut reader = Reader::new(&self.out).again(at);
+        let past = reader.skip(0);
+        debug_assert!(past.is_ok());
+        reader.since(at)
     }
 
     pub(super) fn string(

@@ -10,10 +10,11 @@ use super::context::Context;
 use super::untyped::{Skip, Tag};
 use crate::contract::{Compiled, Node, Scalar, StructNode, TypeId};
 use crate::value::error::{Fault, Step, ValueError, cut};
-use crate::value::read::enter;
+use crate::value::keys::{Key, Places};
+use crate::value::read::{Reader, Token, bounded, enter};
 use crate::value::walk::{
-    SEEN_WORDS, duplicate_key_text, first_missing, in_key, mismatch, missing_field, not_a_member,
-    not_a_value, other_tag, unknown_field,
+    SEEN_WORDS, duplicate_item, duplicate_key_text, first_missing, in_key, mismatch, missing_field,
+    not_a_member, not_a_value, other_tag, unknown_field,
 };
 use crate::value::{Mode, TYPE_KEY};
 
@@ -23,6 +24,7 @@ pub(super) fn payload(
     json: &[u8],
     mode: Mode,
 ) -> Result<Vec<u8>, ValueError> {
+    bounded(json.len()).map_err(Fault::into_error)?;
     let mut context = Context {
         types,
         mode,
@@ -235,10 +237,11 @@ fn set<'de, A: SeqAccess<'de>>(
     item: TypeId,
 ) -> Result<(), A::Error> {
     let start = context.open();
-    let mut ranges = Vec::new();
+    let first = context.out.len();
+    let mut places = Places::default();
+    let mut count = 0;
     loop {
         let from = context.out.len();
-        let step = Step::Item(ranges.len());
         let read = |context: &mut Context<'_>| {
             items.next_element_seed(Value {
                 context,
@@ -246,19 +249,15 @@ fn set<'de, A: SeqAccess<'de>>(
                 depth,
             })
         };
-        if context.within(step, read)?.is_none() {
+        if context.within(Step::Item(count), read)?.is_none() {
             break;
         }
-        ranges.push((from, context.out.len()));
+        places.add(context.written(from), from);
+        count += 1;
     }
-    let count = ranges.len();
-    let order = ranges.clone();
-    if let Some(twice) = context.duplicate(&mut ranges) {
-        let index = order
-            .iter()
-            .position(|range| *range == twice)
-            .unwrap_or_default();
-        return Err(context.fail(Fault::new("duplicate item in a set").within(Step::Item(index))));
+    if let Some(place) = context.duplicate(places) {
+        let index = Reader::new(&context.out).again(first).items_before(place);
+        return Err(context.fail(duplicate_item(index)));
     }
     context.close_array(start, count);
     Ok(())
@@ -273,8 +272,8 @@ fn map<'de, A: MapAccess<'de>>(
     mut entries: A,
 ) -> Result<(), A::Error> {
     let start = context.open();
-    let mut ranges = Vec::new();
-    let mut texts = Vec::new();
+    let mut places = Places::default();
+    let mut count = 0;
     while let Some(text) = entries.next_key::<String>()? {
         let from = context.out.len();
         let written = match key {
@@ -285,14 +284,14 @@ fn map<'de, A: MapAccess<'de>>(
             Some(key) => map_key(context, key, &text).map_err(in_key),
         };
         context.ok(written)?;
-        ranges.push((from, context.out.len()));
+        places.add(context.written(from), from);
+        count += 1;
         let step = Step::Key(match key.map(|key| context.types.node(key)) {
             None | Some(Node::Scalar(Scalar::String) | Node::Enum { .. }) => {
                 format!("{:?}", cut(&text))
             }
             Some(_) => cut(&text),
         });
-        texts.push((from, step.clone()));
         context.within(step, |context| {
             entries.next_value_seed(Value {
                 context,
@@ -301,16 +300,26 @@ fn map<'de, A: MapAccess<'de>>(
             })
         })?;
     }
-    let count = ranges.len();
-    if let Some(twice) = context.duplicate(&mut ranges) {
-        let text = texts.into_iter().find_map(|(from, step)| match step {
-            Step::Key(text) if from == twice.0 => Some(text),
-            _ => None,
-        });
-        return Err(context.fail(duplicate_key_text(&text.unwrap_or_default())));
+    if let Some(place) = context.duplicate(places) {
+        let key = key_text(context.value_at(place));
+        return Err(context.fail(duplicate_key_text(&key)));
     }
     context.close_map(start, count);
     Ok(())
+}
+
+/// A key that was written, as text of a path.
+#[cold]
+fn key_text(written: &[u8]) -> String {
+    let key = match Reader::new(written).token() {
+        Ok(Token::Bool(value)) => Key::Bool(value),
+        Ok(Token::Uint(value)) => Key::Uint(value),
+        Ok(Token::Int(value)) => Key::Int(value),
+        Ok(Token::Str(bytes)) => Key::Str(bytes),
+        Ok(Token::Bin(bytes)) => bytes.try_into().map_or(Key::Bytes(bytes), Key::Uuid),
+        _ => Key::Encoded(written),
+    };
+    key.text()
 }
 
 /// Writes a map key from its text form.

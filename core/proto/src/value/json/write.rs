@@ -8,6 +8,7 @@ use crate::value::error::{Fault, Step, ValueError};
 use crate::value::forms::{
     MAX_SAFE, base64_text, duration_text, special_float, timestamp_text, uuid_text,
 };
+use crate::value::keys::Places;
 use crate::value::read::{Reader, Token, text, timestamp};
 use crate::value::walk::duplicate_key_text;
 
@@ -156,18 +157,19 @@ impl<'a> Writer<'a> {
         match self.token()? {
             Token::Array(count) => self.items(count, |writer, _| writer.any()),
             Token::Map(count) => {
-                let mut keys = Vec::new();
+                let mut keys = Places::default();
                 self.entries(count, |writer| {
+                    let at = writer.reader.at();
                     let key = writer.any_key()?;
+                    keys.add(&key, at);
                     writer.name(&key)?;
                     let value = writer.any();
-                    let value = value.map_err(|fault| fault.within(Step::Key(format!("{key:?}"))));
-                    keys.push(key);
-                    value
+                    value.map_err(|fault| fault.within(Step::Key(format!("{key:?}"))))
                 })?;
-                keys.sort_unstable();
-                match keys.windows(2).find(|pair| pair[0] == pair[1]) {
-                    Some(pair) => Err(duplicate_key_text(&format!("{:?}", pair[0]))),
+                // Keys that differ in MessagePack may be one in JSON: 1 and "1".
+                let key_at = |at| key_text(self.reader.again(at).token()?);
+                match keys.duplicate(|at| key_at(at).unwrap_or_default()) {
+                    Some(place) => Err(duplicate_key_text(&format!("{:?}", key_at(place)?))),
                     None => Ok(()),
                 }
             }
