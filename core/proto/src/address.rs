@@ -18,7 +18,9 @@ pub const PREFIX: &str = "aster1";
 pub const CHECKSUM_LABEL: &str = "aster/1 address checksum";
 /// Most socket addresses in an address.
 pub const MAX_DIRECT: usize = 4;
-/// Longest address, in characters.
+/// Longest relay URL in an address, in bytes.
+pub const MAX_RELAY: usize = 512;
+/// Longest address, in characters. It holds the longest relay URL and the most socket addresses.
 pub const MAX_LEN: usize = 1024;
 
 const FORMAT: u8 = 1;
@@ -31,7 +33,7 @@ const TAG_DIRECT: u64 = 2;
 pub struct Address {
     /// The peer's Ed25519 public key, which is its identity.
     pub endpoint_id: [u8; 32],
-    /// The relay it can be reached through.
+    /// The URL of the relay it can be reached through, at most [`MAX_RELAY`] bytes: a longer one can't be read back.
     pub relay: Option<String>,
     /// Socket addresses it can be reached at.
     pub direct: Vec<SocketAddr>,
@@ -52,7 +54,8 @@ impl std::error::Error for AddressError {}
 impl Address {
     /// An address of these parts, with the direct addresses sorted, without duplicates, and cut to [`MAX_DIRECT`].
     pub fn new(endpoint_id: [u8; 32], relay: Option<String>, direct: impl IntoIterator<Item = SocketAddr>) -> Self {
-        let mut direct: Vec<SocketAddr> = direct.into_iter().collect();
+        // Without the flow and the scope of IPv6, which mean something only on the machine they were read on.
+        let mut direct: Vec<SocketAddr> = direct.into_iter().map(|at| SocketAddr::new(at.ip(), at.port())).collect();
         direct.sort_unstable();
         direct.dedup();
         direct.truncate(MAX_DIRECT);
@@ -162,7 +165,13 @@ impl FromStr for Address {
         let bad = |error: crate::error::WireError| AddressError(error.to_string());
         while let Some(field) = reader.field().map_err(bad)? {
             match field.tag {
+                TAG_RELAY if field.value.len() > MAX_RELAY => {
+                    return fail(format!("the relay URL of the address is over {MAX_RELAY} bytes, the most allowed"));
+                }
                 TAG_RELAY => relay = Some(field.as_str("the relay of the address").map_err(bad)?.to_owned()),
+                TAG_DIRECT if direct.len() == MAX_DIRECT => {
+                    return fail(format!("the address lists over {MAX_DIRECT} socket addresses, the most allowed"));
+                }
                 TAG_DIRECT => direct.push(socket(field.value)?),
                 _ => field.unknown("the address").map_err(bad)?,
             }
@@ -185,6 +194,10 @@ fn socket(bytes: &[u8]) -> Result<SocketAddr, AddressError> {
 
 /// 64 hex digits as 32 bytes.
 fn hex(text: &str) -> Option<[u8; 32]> {
+    // `from_str_radix` takes a sign as well.
+    if !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        return None;
+    }
     let mut id = [0; 32];
     for (byte, pair) in id.iter_mut().zip(text.as_bytes().chunks(2)) {
         *byte = u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()?;
@@ -240,7 +253,20 @@ mod tests {
     }
 
     #[test]
+    fn a_relay_up_to_the_limit_fits_and_a_longer_one_is_refused() {
+        let with = |length: usize| {
+            let direct: Vec<SocketAddr> = (1..=4).map(|port| SocketAddr::new(Ipv6Addr::LOCALHOST.into(), port)).collect();
+            Address::new([0xff; 32], Some("r".repeat(length)), direct)
+        };
+        let longest = with(MAX_RELAY);
+        assert_eq!(longest.to_string().parse(), Ok(longest));
+        let error = with(MAX_RELAY + 1).to_string().parse::<Address>().expect_err("over the limit");
+        assert!(error.to_string().contains("relay"), "{error}");
+    }
+
+    #[test]
     fn a_bare_endpoint_id_is_an_address() {
+        assert!("+a".repeat(32).parse::<Address>().is_err(), "a sign is not a hex digit");
         let id = "ab".repeat(32);
         assert_eq!(id.parse(), Ok(Address::from_id([0xab; 32])));
     }

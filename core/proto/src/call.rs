@@ -2,48 +2,14 @@
 
 use bytes::{BufMut, Bytes, BytesMut};
 
+use crate::contract::Pattern;
 use crate::error::WireError;
-use crate::fields::{Reader, Writer};
+use crate::fields::{Field, Reader, Writer};
 use crate::frame::{self, Frame, flag, kind};
 use crate::limits;
 use crate::metadata::Metadata;
 use crate::status::Status;
 use crate::varint;
-
-/// The four kinds of method.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Pattern {
-    /// One request, one answer.
-    Unary,
-    /// One request, many answers.
-    ServerStream,
-    /// Many requests, one answer.
-    ClientStream,
-    /// Many requests, many answers, independent of each other.
-    BidiStream,
-}
-
-impl Pattern {
-    /// Whether the caller sends exactly one message.
-    pub fn one_request(self) -> bool {
-        matches!(self, Self::Unary | Self::ServerStream)
-    }
-
-    /// Whether a successful answer is exactly one message.
-    pub fn one_answer(self) -> bool {
-        matches!(self, Self::Unary | Self::ClientStream)
-    }
-
-    /// The words for it in texts.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Unary => "unary",
-            Self::ServerStream => "server-streaming",
-            Self::ClientStream => "client-streaming",
-            Self::BidiStream => "bidirectional",
-        }
-    }
-}
 
 /// How messages are encoded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
@@ -153,50 +119,101 @@ impl<'a> CallHeader<'a> {
                 limits::MAX_HEADER
             )));
         }
-        let (mut service, mut version, mut method) = (None, None, None);
-        let (mut contract, mut codec, mut define, mut defined) = (None, Codec::MessagePack, None, None);
+        let mut route = RouteFields::default();
         let (mut session, mut deadline_ms, mut compress, mut metadata) = (None, None, false, Metadata::new());
         let mut reader = Reader::new(bytes, "a call header");
         while let Some(field) = reader.field()? {
+            if route.take(&field)? {
+                continue;
+            }
             match field.tag {
-                tag::SERVICE => service = Some(name(field.as_str("a service name")?, "service")?),
-                tag::VERSION => {
-                    let number = field.as_varint("a service version")?;
-                    version = Some(u32::try_from(number).map_err(|_| {
-                        WireError::malformed(format!("service version {number} is above {}", u32::MAX))
-                    })?);
-                }
-                tag::METHOD => method = Some(name(field.as_str("a method name")?, "method")?),
-                tag::CONTRACT => {
-                    contract = Some(<[u8; 32]>::try_from(field.value).map_err(|_| {
-                        WireError::malformed(format!("a contract id is {} bytes: it has 32", field.value.len()))
-                    })?);
-                }
-                tag::CODEC => codec = Codec::from_number(field.as_varint("a codec")?)?,
                 tag::DEADLINE => deadline_ms = Some(field.as_varint("a deadline")?),
                 tag::SESSION => match field.as_varint("a session id")? {
                     0 => return Err(WireError::malformed("session ids start at 1")),
                     id => session = Some(id),
                 },
                 tag::METADATA => metadata = Metadata::decode(field.value)?,
-                tag::DEFINE => define = Some(field.as_varint("a route definition")?),
-                tag::ROUTE => defined = Some(field.as_varint("a route number")?),
                 tag::COMPRESS => compress = field.as_varint("a compression wish")? != 0,
                 _ => field.unknown("a call header")?,
             }
         }
-        let route = match (defined, service, version, method) {
-            (Some(number), None, None, None) => RouteRef::Defined(number),
-            (None, Some(service), Some(version), Some(method)) => {
-                RouteRef::Full { route: Route { service, version, method, contract, codec }, define }
+        Ok(Self { route: route.finish()?, session, deadline_ms, compress, metadata })
+    }
+
+    /// Reads only the route of a header, whatever is wrong with the rest.
+    ///
+    /// A lane call whose header fails ends that call alone, and the route it defines is defined all the same:
+    /// otherwise the numbers of the two sides would not agree on the calls that follow.
+    pub fn decode_route(bytes: &'a [u8]) -> Result<RouteRef<'a>, WireError> {
+        let mut route = RouteFields::default();
+        let mut reader = Reader::new(bytes, "a call header");
+        while let Some(field) = reader.field()? {
+            route.take(&field)?;
+        }
+        route.finish()
+    }
+}
+
+/// The fields of a header that make up its route.
+#[derive(Default)]
+struct RouteFields<'a> {
+    service: Option<&'a str>,
+    version: Option<u32>,
+    method: Option<&'a str>,
+    contract: Option<[u8; 32]>,
+    codec: Option<Codec>,
+    define: Option<u64>,
+    defined: Option<u64>,
+}
+
+impl<'a> RouteFields<'a> {
+    /// Takes a field if it is one of the route.
+    #[inline]
+    fn take(&mut self, field: &Field<'a>) -> Result<bool, WireError> {
+        match field.tag {
+            tag::SERVICE => self.service = Some(name(field.as_str("a service name")?, "service")?),
+            tag::VERSION => {
+                let number = field.as_varint("a service version")?;
+                let version = u32::try_from(number).map_err(|_| {
+                    WireError::malformed(format!("service version {number} is above {}", u32::MAX))
+                })?;
+                self.version = Some(version);
             }
-            _ => {
-                return Err(WireError::malformed(
-                    "a call header needs service, version and method, or a route number instead of all three",
-                ));
+            tag::METHOD => self.method = Some(name(field.as_str("a method name")?, "method")?),
+            tag::CONTRACT => {
+                let contract = <[u8; 32]>::try_from(field.value).map_err(|_| {
+                    WireError::malformed(format!("a contract id is {} bytes: it has 32", field.value.len()))
+                })?;
+                self.contract = Some(contract);
             }
-        };
-        Ok(Self { route, session, deadline_ms, compress, metadata })
+            tag::CODEC => self.codec = Some(Codec::from_number(field.as_varint("a codec")?)?),
+            tag::DEFINE => self.define = Some(field.as_varint("a route definition")?),
+            tag::ROUTE => self.defined = Some(field.as_varint("a route number")?),
+            _ => return Ok(false),
+        }
+        Ok(true)
+    }
+
+    fn finish(self) -> Result<RouteRef<'a>, WireError> {
+        match self {
+            Self {
+                defined: Some(number),
+                service: None,
+                version: None,
+                method: None,
+                contract: None,
+                codec: None,
+                define: None,
+            } => Ok(RouteRef::Defined(number)),
+            Self { defined: None, service: Some(service), version: Some(version), method: Some(method), .. } => {
+                let codec = self.codec.unwrap_or_default();
+                let route = Route { service, version, method, contract: self.contract, codec };
+                Ok(RouteRef::Full { route, define: self.define })
+            }
+            _ => Err(WireError::malformed(
+                "a call header needs service, version and method, or a route number and nothing else of a route",
+            )),
+        }
     }
 }
 
@@ -265,7 +282,7 @@ pub fn put_lane_call(out: &mut BytesMut, id: u64, flags: u8, header: &[u8], mess
     out.put_slice(message);
 }
 
-/// Appends a `LaneCancel` frame: `varint(call id)`.
+/// Appends a `LaneCancel` frame: `varint(call id)`, and tagged fields of which there are none yet.
 pub fn put_lane_cancel(out: &mut BytesMut, id: u64) {
     frame::put_header(out, kind::LANE_CANCEL, varint::len(id));
     varint::put(out, id);
@@ -329,6 +346,8 @@ impl LaneFrame {
         let compressed = frame.has(flag::COMPRESSED);
         match frame.kind() {
             kind::LANE_CALL => {
+                // A message that is elsewhere says there whether it is compressed.
+                frame.only(if compressed { flag::COMPRESSED } else { flag::BODY }, "a lane call")?;
                 let id = take_varint(&mut frame.payload, "a lane call")?;
                 let header = take_block(&mut frame.payload, "a lane call")?;
                 let body = frame.has(flag::BODY);
@@ -338,12 +357,24 @@ impl LaneFrame {
                 let message = (!body).then(|| frame.payload.clone());
                 Ok(Self::Call { id, header, message, compressed })
             }
-            kind::LANE_CANCEL => Ok(Self::Cancel { id: take_varint(&mut frame.payload, "a lane cancel")? }),
+            kind::LANE_CANCEL => {
+                frame.only(0, "a lane cancel")?;
+                let id = take_varint(&mut frame.payload, "a lane cancel")?;
+                let mut reader = Reader::new(&frame.payload, "a lane cancel");
+                while let Some(field) = reader.field()? {
+                    field.unknown("a lane cancel")?;
+                }
+                Ok(Self::Cancel { id })
+            }
             kind::LANE_REPLY => {
+                frame.only(flag::COMPRESSED, "a lane reply")?;
                 let id = take_varint(&mut frame.payload, "a lane reply")?;
                 let head = take_block(&mut frame.payload, "a lane reply")?;
                 let (status, initial) =
                     if head.is_empty() { (Status::ok(), Metadata::new()) } else { Status::decode_with_initial(&head)? };
+                if !status.is_ok() && (compressed || !frame.payload.is_empty()) {
+                    return Err(WireError::malformed("a lane reply holds both an error and a message"));
+                }
                 Ok(Self::Reply { id, status: Box::new(status), initial, message: frame.payload, compressed })
             }
             _ => Ok(Self::Unknown),
@@ -404,12 +435,13 @@ impl RequestMachine {
         match frame.kind() {
             kind::MESSAGE => {
                 self.messages += 1;
-                if self.pattern.one_request() && self.messages > 1 {
+                if !self.pattern.streams_requests() && self.messages > 1 {
                     return Err(WireError::malformed(format!(
                         "a {} call has one request message, and a second came",
                         self.pattern.name()
                     )));
                 }
+                frame.only(flag::COMPRESSED, "a message")?;
                 let compressed = frame.has(flag::COMPRESSED);
                 Ok(Event::Message(frame.payload, compressed))
             }
@@ -422,7 +454,7 @@ impl RequestMachine {
 
     /// Whether the direction may end here.
     pub fn end(&self) -> Result<(), WireError> {
-        if self.pattern.one_request() && self.messages == 0 {
+        if !self.pattern.streams_requests() && self.messages == 0 {
             return Err(WireError::malformed(format!(
                 "a {} call has one request message, and none came",
                 self.pattern.name()
@@ -457,23 +489,26 @@ impl AnswerMachine {
                 if self.metadata || self.messages > 0 {
                     return Err(WireError::malformed("response metadata came twice or after a message"));
                 }
+                frame.only(0, "response metadata")?;
                 self.metadata = true;
                 Ok(Event::Metadata(Metadata::decode(&frame.payload)?))
             }
             kind::MESSAGE => {
                 self.messages += 1;
-                if self.pattern.one_answer() && self.messages > 1 {
+                if !self.pattern.streams_responses() && self.messages > 1 {
                     return Err(WireError::malformed(format!(
                         "a {} call has one answer, and a second came",
                         self.pattern.name()
                     )));
                 }
+                frame.only(flag::COMPRESSED, "a message")?;
                 let compressed = frame.has(flag::COMPRESSED);
                 Ok(Event::Message(frame.payload, compressed))
             }
             kind::STATUS => {
+                frame.only(0, "a status")?;
                 let status = Status::decode(&frame.payload)?;
-                if status.is_ok() && self.pattern.one_answer() && self.messages == 0 {
+                if status.is_ok() && !self.pattern.streams_responses() && self.messages == 0 {
                     return Err(WireError::malformed(format!(
                         "a {} call ended OK without its answer",
                         self.pattern.name()

@@ -2,10 +2,12 @@
 
 use bytes::{Bytes, BytesMut};
 
+use crate::contract::Scope;
 use crate::error::WireError;
 use crate::fields::{Field, Reader, Writer};
 use crate::frame::{self, Frame};
 use crate::limits::{self, Limits};
+use crate::status::cut;
 
 /// Control frame kinds. Those below [`IGNORABLE`] must be known; those from it on are skipped by a peer that does not know them.
 pub mod kind {
@@ -34,15 +36,6 @@ pub mod kind {
 /// Peers send such frames at random, so that no implementation forgets to skip what it does not know (RFC 8701).
 pub fn grease_kind(random: u8) -> u8 {
     kind::IGNORABLE + (random % 4) * 0x1f
-}
-
-/// Whether a service has one instance for all or one per session.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Scope {
-    /// One instance, shared by all callers.
-    Shared,
-    /// One instance per session.
-    Session,
 }
 
 /// A service that a peer offers.
@@ -189,11 +182,11 @@ impl Control {
             }
             Self::Refused(refused) => {
                 w.varint(tag::REFUSED_CODE, true, u64::from(refused.code));
-                w.bytes(tag::REFUSED_REASON, false, refused.reason.as_bytes());
+                w.bytes(tag::REFUSED_REASON, false, cut(&refused.reason).as_bytes());
                 kind::REFUSED
             }
             Self::Goaway(goaway) => {
-                w.bytes(tag::GOAWAY_REASON, false, goaway.reason.as_bytes());
+                w.bytes(tag::GOAWAY_REASON, false, cut(&goaway.reason).as_bytes());
                 kind::GOAWAY
             }
             Self::CloseSession(close) => {
@@ -230,6 +223,12 @@ impl Control {
                 let mut welcome = Welcome::default();
                 each(body, "Welcome", |field| match field.tag {
                     tag::CAPABILITY => {
+                        if welcome.capabilities.len() == limits::MAX_CAPABILITIES {
+                            return Err(WireError::too_large(format!(
+                                "Welcome grants over {} capabilities",
+                                limits::MAX_CAPABILITIES
+                            )));
+                        }
                         welcome.capabilities.push(field.as_str("a capability")?.to_owned());
                         Ok(())
                     }
@@ -252,18 +251,21 @@ impl Control {
                             refused.code = u16::try_from(field.as_varint("a status code")?)
                                 .map_err(|_| WireError::malformed("the code in Refused is above 65535"))?;
                         }
-                        tag::REFUSED_REASON => refused.reason = field.as_str("a reason")?.to_owned(),
+                        tag::REFUSED_REASON => refused.reason = cut(field.as_str("a reason")?).into_owned(),
                         _ => field.unknown("Refused")?,
                     }
                     Ok(())
                 })?;
+                if refused.code == 0 {
+                    return Err(WireError::malformed("Refused has no error code"));
+                }
                 Self::Refused(refused)
             }
             kind::GOAWAY => {
                 let mut goaway = Goaway::default();
                 each(body, "Goaway", |field| {
                     match field.tag {
-                        tag::GOAWAY_REASON => goaway.reason = field.as_str("a reason")?.to_owned(),
+                        tag::GOAWAY_REASON => goaway.reason = cut(field.as_str("a reason")?).into_owned(),
                         _ => field.unknown("Goaway")?,
                     }
                     Ok(())
@@ -271,11 +273,11 @@ impl Control {
                 Self::Goaway(goaway)
             }
             kind::CLOSE_SESSION => {
-                let (mut session, mut calls) = (0, 0);
+                let (mut session, mut calls) = (0, None);
                 each(body, "CloseSession", |field| {
                     match field.tag {
                         tag::CLOSE_SESSION => session = field.as_varint("a session id")?,
-                        tag::CLOSE_CALLS => calls = field.as_varint("a number of calls")?,
+                        tag::CLOSE_CALLS => calls = Some(field.as_varint("a number of calls")?),
                         _ => field.unknown("CloseSession")?,
                     }
                     Ok(())
@@ -283,6 +285,8 @@ impl Control {
                 if session == 0 {
                     return Err(WireError::malformed("CloseSession names no session"));
                 }
+                // Without the number the calls that are still on their way would be cut off.
+                let calls = calls.ok_or_else(|| WireError::malformed("CloseSession has no number of calls"))?;
                 Self::CloseSession(CloseSession { session, calls })
             }
             kind::PING => Self::Ping(number(body, "Ping")?),
@@ -370,7 +374,11 @@ fn take_common(
 ) -> Result<(), WireError> {
     match field.tag {
         tag::FEATURES => *features = field.as_varint("feature bits")?,
-        tag::AGENT => *agent = field.as_str("an agent name")?.chars().take(limits::MAX_NAME).collect(),
+        tag::AGENT => {
+            // It ends up in logs and on terminals, where control characters do harm.
+            let printable = field.as_str("an agent name")?.chars().filter(|c| !c.is_control());
+            *agent = printable.take(limits::MAX_NAME).collect();
+        }
         tag::CREDENTIAL => *credential = Some(Bytes::copy_from_slice(field.value)),
         tag::OFFER => {
             if offers.len() == limits::MAX_OFFERS {
@@ -411,18 +419,20 @@ fn take_offer(body: &[u8]) -> Result<Offer, WireError> {
 }
 
 fn take_limits(body: &[u8]) -> Result<Limits, WireError> {
-    let mut limits = Limits::default();
+    let mut taken = Limits::default();
     let small = |value: u64| u32::try_from(value).unwrap_or(u32::MAX);
     each(body, "limits", |field| {
         match field.tag {
-            tag::LIMIT_MESSAGE => limits.message = small(field.as_varint("a limit")?) as usize,
-            tag::LIMIT_METADATA => limits.metadata = small(field.as_varint("a limit")?) as usize,
-            tag::LIMIT_IN_FLIGHT => limits.in_flight = small(field.as_varint("a limit")?),
-            tag::LIMIT_STREAMS => limits.streams = small(field.as_varint("a limit")?),
-            tag::LIMIT_SESSIONS => limits.sessions = small(field.as_varint("a limit")?),
+            tag::LIMIT_MESSAGE => taken.message = small(field.as_varint("a limit")?) as usize,
+            tag::LIMIT_METADATA => {
+                taken.metadata = (small(field.as_varint("a limit")?) as usize).min(limits::MAX_METADATA);
+            }
+            tag::LIMIT_IN_FLIGHT => taken.in_flight = small(field.as_varint("a limit")?),
+            tag::LIMIT_STREAMS => taken.streams = small(field.as_varint("a limit")?),
+            tag::LIMIT_SESSIONS => taken.sessions = small(field.as_varint("a limit")?),
             _ => field.unknown("limits")?,
         }
         Ok(())
     })?;
-    Ok(limits)
+    Ok(taken)
 }

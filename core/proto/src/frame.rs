@@ -87,6 +87,18 @@ impl Frame {
     pub fn has(&self, flag: u8) -> bool {
         self.byte & flag != 0
     }
+
+    /// Fails if the kind byte has a flag that is not among `allowed`.
+    ///
+    /// A flag says how the payload is to be read. One that means nothing to this kind can't be ignored: a peer may only
+    /// send it once both sides have announced the feature that gives it a meaning.
+    pub(crate) fn only(&self, allowed: u8, what: &str) -> Result<(), WireError> {
+        let flags = self.byte & !kind::MASK;
+        if flags & !allowed != 0 {
+            return Err(WireError::malformed(format!("{what} has the flags {flags:#04x}, which it can't have together")));
+        }
+        Ok(())
+    }
 }
 
 /// The longest frame header, in bytes.
@@ -129,7 +141,7 @@ impl Decoder {
         Self { chunk: Bytes::new(), partial: BytesMut::new(), max_payload }
     }
 
-    /// Changes the largest payload, from the next frame on.
+    /// Changes the largest payload, from the next call of [`Decoder::next_frame`] on.
     pub fn set_max_payload(&mut self, max_payload: usize) {
         self.max_payload = max_payload;
     }
@@ -197,27 +209,23 @@ impl Decoder {
 
     fn next_partial(&mut self) -> Result<Option<Frame>, WireError> {
         loop {
-            let (wanted, known) = match self.header(&self.partial)? {
-                Some((byte, header, length)) => (header + length, Some((byte, header))),
+            let Some((byte, header, length)) = self.header(&self.partial)? else {
                 // Byte by byte until the header is whole: at most nine times.
-                None => (self.partial.len() + 1, None),
-            };
-            let missing = wanted.saturating_sub(self.partial.len());
-            let taken = missing.min(self.chunk.len());
-            self.partial.extend_from_slice(&self.chunk.split_to(taken));
-            match known {
-                Some((byte, header)) if self.partial.len() == wanted => {
-                    self.partial.advance(header);
-                    let payload = std::mem::take(&mut self.partial).freeze();
-                    return Ok(Some(Frame { byte, payload }));
-                }
-                _ if taken < missing || self.chunk.is_empty() => {
-                    // Complete headers are checked against the limit as soon as they are.
-                    self.header(&self.partial)?;
+                if self.chunk.is_empty() {
                     return Ok(None);
                 }
-                _ => {}
+                self.partial.extend_from_slice(&self.chunk.split_to(1));
+                continue;
+            };
+            let missing = (header + length).saturating_sub(self.partial.len());
+            let taken = missing.min(self.chunk.len());
+            self.partial.extend_from_slice(&self.chunk.split_to(taken));
+            if taken < missing {
+                return Ok(None);
             }
+            self.partial.advance(header);
+            let payload = std::mem::take(&mut self.partial).freeze();
+            return Ok(Some(Frame { byte, payload }));
         }
     }
 }

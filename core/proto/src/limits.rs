@@ -4,11 +4,12 @@
 
 /// Largest message, in bytes after decompression. Beyond it the call fails `RESOURCE_EXHAUSTED`.
 pub const MAX_MESSAGE: usize = 16 << 20;
-/// Largest metadata of one direction of a call: keys plus values, in bytes. Beyond it the call fails `RESOURCE_EXHAUSTED`.
+/// Largest metadata of one direction of a call: keys plus values, in bytes. Beyond it the call fails
+/// `RESOURCE_EXHAUSTED`. A peer may take less, never more: the header around it is limited too.
 pub const MAX_METADATA: usize = 8 << 10;
 /// Most metadata pairs of one direction of a call.
 pub const MAX_METADATA_PAIRS: usize = 128;
-/// Largest call header or status frame, in bytes. Beyond it the call fails with a malformed-frame error.
+/// Largest call header, status or encoded metadata, in bytes. Beyond it the call fails `RESOURCE_EXHAUSTED`.
 pub const MAX_HEADER: usize = 32 << 10;
 /// Largest status message, in bytes of UTF-8; a sender cuts at a character boundary and marks the cut with `…`.
 pub const MAX_STATUS_MESSAGE: usize = 4 << 10;
@@ -57,6 +58,11 @@ pub const SESSION_CLOSE_MS: u64 = 5_000;
 pub const MAX_PARTIAL: usize = 64 << 20;
 /// Connections of one endpoint id. Beyond it a new one is refused.
 pub const MAX_CONNECTIONS_PER_PEER: usize = 16;
+/// Largest frame of the lane, in bytes: a header or status, a message, and the numbers around them. A larger one closes
+/// the connection.
+pub const MAX_LANE_FRAME: usize = MAX_HEADER + MAX_LANE_MESSAGE + 64;
+/// Most capabilities in one `Welcome`.
+pub const MAX_CAPABILITIES: usize = 1_024;
 /// Services one peer may offer in `Hello` or `Welcome`.
 pub const MAX_OFFERS: usize = 1_024;
 /// Smallest message that is compressed when compression is asked for, in bytes.

@@ -18,12 +18,14 @@ pub const BINARY_SUFFIX: &str = "-bin";
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Metadata {
     pairs: Vec<(String, Bytes)>,
+    /// Bytes of all keys and values.
+    size: usize,
 }
 
 impl Metadata {
     /// No pairs.
     pub const fn new() -> Self {
-        Self { pairs: Vec::new() }
+        Self { pairs: Vec::new(), size: 0 }
     }
 
     /// Whether there are no pairs.
@@ -34,6 +36,11 @@ impl Metadata {
     /// How many pairs there are.
     pub fn len(&self) -> usize {
         self.pairs.len()
+    }
+
+    /// Bytes of all keys and values, which is what the limit counts.
+    pub fn size(&self) -> usize {
+        self.size
     }
 
     /// The pairs, in the order in which they were added.
@@ -58,33 +65,44 @@ impl Metadata {
         if key.starts_with(RESERVED_PREFIX) {
             return Err(WireError::malformed(format!("metadata key {key:?}: keys that start with `aster-` are reserved")));
         }
-        self.push(key, value.into())
+        let value = value.into();
+        self.check(key, &value)?;
+        self.push(key, value);
+        Ok(())
     }
 
-    fn push(&mut self, key: &str, value: Bytes) -> Result<(), WireError> {
+    /// Adds a pair that was checked.
+    fn push(&mut self, key: &str, value: Bytes) {
+        self.size += key.len() + value.len();
+        self.pairs.push((key.to_owned(), value));
+    }
+
+    /// Whether a pair may be added. Before it is, so that a pair which is refused is neither kept nor copied.
+    fn check(&self, key: &str, value: &[u8]) -> Result<(), WireError> {
         let ok = |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, b'-' | b'_' | b'.');
         if key.is_empty() || key.len() > 128 || !key.bytes().all(ok) {
+            // Not the whole of a key that may be as long as the frame it came in.
+            let key: String = key.chars().take(128).collect();
             return Err(WireError::malformed(format!(
                 "metadata key {key:?}: use 1 to 128 characters of a-z, 0-9, '-', '_' and '.'"
             )));
         }
-        if !key.ends_with(BINARY_SUFFIX) && std::str::from_utf8(&value).is_err() {
+        if !key.ends_with(BINARY_SUFFIX) && std::str::from_utf8(value).is_err() {
             return Err(WireError::malformed(format!(
                 "metadata value of {key:?} is not UTF-8 text: end the key in `-bin` to send bytes"
             )));
         }
-        if self.get(key).is_some() {
-            return Err(WireError::malformed(format!("metadata key {key:?} is there twice")));
-        }
-        self.pairs.push((key.to_owned(), value));
-        let size: usize = self.pairs.iter().map(|(key, value)| key.len() + value.len()).sum();
-        if size > limits::MAX_METADATA || self.pairs.len() > limits::MAX_METADATA_PAIRS {
+        let (size, pairs) = (self.size + key.len() + value.len(), self.pairs.len() + 1);
+        if size > limits::MAX_METADATA || pairs > limits::MAX_METADATA_PAIRS {
             return Err(WireError::too_large(format!(
-                "metadata is {size} bytes in {} pairs: at most {} bytes and {} pairs are allowed",
-                self.pairs.len(),
+                "metadata is {size} bytes in {pairs} pairs: at most {} bytes and {} pairs are allowed",
                 limits::MAX_METADATA,
                 limits::MAX_METADATA_PAIRS
             )));
+        }
+        // After the limits, which bound how many keys there are to compare with.
+        if self.get(key).is_some() {
+            return Err(WireError::malformed(format!("metadata key {key:?} is there twice")));
         }
         Ok(())
     }
@@ -100,6 +118,13 @@ impl Metadata {
 
     /// Reads what [`Metadata::encode`] writes.
     pub fn decode(bytes: &[u8]) -> Result<Self, WireError> {
+        if bytes.len() > limits::MAX_HEADER {
+            return Err(WireError::too_large(format!(
+                "metadata is {} bytes as encoded: at most {} are allowed",
+                bytes.len(),
+                limits::MAX_HEADER
+            )));
+        }
         let mut metadata = Self::new();
         let mut key: Option<&str> = None;
         let mut reader = Reader::new(bytes, "metadata");
@@ -107,7 +132,8 @@ impl Metadata {
             match (field.tag, key) {
                 (1, None) => key = Some(field.as_str("a metadata key")?),
                 (2, Some(name)) => {
-                    metadata.push(name, Bytes::copy_from_slice(field.value))?;
+                    metadata.check(name, field.value)?;
+                    metadata.push(name, Bytes::copy_from_slice(field.value));
                     key = None;
                 }
                 (1 | 2, _) => return Err(WireError::malformed("metadata keys and values do not alternate")),

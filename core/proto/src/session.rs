@@ -16,7 +16,7 @@ const MAX_CLOSED_RUNS: usize = 10_000;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Admit<T> {
     /// Run it now.
-    Run,
+    Run(T),
     /// It waits its turn; the machine keeps it.
     Queued,
     /// Answer it with this status.
@@ -95,6 +95,14 @@ impl<T> Sessions<T> {
                 format!("session {id} is closed: open a new session"),
             ));
         }
+        if let Some(open) = self.open.get(&id)
+            && open.closing.is_some_and(|calls| open.taken >= calls)
+        {
+            return Err(Status::rejected(
+                Code::FAILED_PRECONDITION,
+                format!("session {id} is closing and has taken in the calls that were issued in it: open a new session"),
+            ));
+        }
         if !self.open.contains_key(&id) && self.open.len() >= self.max as usize {
             return Err(Status::rejected(
                 Code::RESOURCE_EXHAUSTED,
@@ -113,7 +121,7 @@ impl<T> Sessions<T> {
         session.taken += 1;
         if !session.busy {
             session.busy = true;
-            return Admit::Run;
+            return Admit::Run(call);
         }
         if session.queue.len() >= limits::MAX_SESSION_QUEUE {
             let text = format!(
@@ -132,6 +140,15 @@ impl<T> Sessions<T> {
         session.taken += 1;
         session.streams += 1;
         Ok(())
+    }
+
+    /// A call of the session has arrived and was refused elsewhere: it counts among those that a close waits for.
+    ///
+    /// It does not create a session.
+    pub fn refused(&mut self, id: u64) {
+        if let Some(session) = self.open.get_mut(&id) {
+            session.taken = session.taken.saturating_add(1);
+        }
     }
 
     /// The running unary call has ended: the next one to run, if one waits.
@@ -177,10 +194,10 @@ impl<T> Sessions<T> {
             return Step::Stay;
         }
         session.closing = Some(calls);
-        match self.step(id) {
-            Step::Stay => Step::AwaitCalls,
-            step => step,
+        if session.taken < calls {
+            return Step::AwaitCalls;
         }
+        self.step(id)
     }
 
     /// The time to wait for calls is up: go on with those that came.
@@ -229,7 +246,7 @@ impl<T> Sessions<T> {
         let mut start = id;
         let mut end = id;
         if let Some((before, before_end)) = self.closed.range(..id).next_back()
-            && *before_end + 1 >= id
+            && *before_end >= id - 1
         {
             start = *before;
         }
@@ -252,7 +269,7 @@ mod tests {
     #[test]
     fn x3_unary_calls_run_one_after_another_in_order_of_arrival() {
         let mut sessions = Sessions::new(10);
-        assert_eq!(sessions.unary(1, 'a'), Admit::Run);
+        assert_eq!(sessions.unary(1, 'a'), Admit::Run('a'));
         assert_eq!(sessions.unary(1, 'b'), Admit::Queued);
         assert_eq!(sessions.unary(1, 'c'), Admit::Queued);
         assert_eq!(sessions.unary(1, 'd'), Admit::Queued);
@@ -261,14 +278,14 @@ mod tests {
         assert_eq!(sessions.unary_done(1), Some('b'));
         assert_eq!(sessions.unary_done(1), Some('d'));
         assert_eq!(sessions.unary_done(1), None);
-        assert_eq!(sessions.unary(1, 'e'), Admit::Run);
+        assert_eq!(sessions.unary(1, 'e'), Admit::Run('e'));
     }
 
     #[test]
     fn x3_a_close_never_overtakes_calls_that_were_issued_before_it() {
         let mut sessions = Sessions::new(10);
         assert_eq!(sessions.close(1, 2), Step::AwaitCalls);
-        assert_eq!(sessions.unary(1, 'a'), Admit::Run);
+        assert_eq!(sessions.unary(1, 'a'), Admit::Run('a'));
         assert_eq!(sessions.step(1), Step::Stay);
         assert_eq!(sessions.unary(1, 'b'), Admit::Queued);
         assert_eq!(sessions.step(1), Step::Stay, "both are in, none has ended");
@@ -282,7 +299,7 @@ mod tests {
     #[test]
     fn x3_a_closed_id_is_never_resurrected() {
         let mut sessions = Sessions::new(10);
-        assert_eq!(sessions.unary(7, 'a'), Admit::Run);
+        assert_eq!(sessions.unary(7, 'a'), Admit::Run('a'));
         assert_eq!(sessions.unary_done(7), None);
         assert_eq!(sessions.close(7, 1), Step::End);
         let Admit::Refused('b', status) = sessions.unary(7, 'b') else { panic!("a closed session took a call") };
@@ -297,7 +314,7 @@ mod tests {
     #[test]
     fn x3_streams_are_cancelled_once_all_calls_are_in() {
         let mut sessions = Sessions::new(10);
-        assert_eq!(sessions.unary(1, 'a'), Admit::Run);
+        assert_eq!(sessions.unary(1, 'a'), Admit::Run('a'));
         sessions.stream(1).expect("opens");
         assert_eq!(sessions.close(1, 2), Step::CancelStreams);
         assert_eq!(sessions.step(1), Step::Stay);
@@ -320,8 +337,8 @@ mod tests {
     #[test]
     fn x3_the_cap_is_an_error_with_a_name_and_ten_thousand_closed_ids_cost_one_entry() {
         let mut sessions = Sessions::new(2);
-        assert_eq!(sessions.unary(1, 'a'), Admit::Run);
-        assert_eq!(sessions.unary(2, 'a'), Admit::Run);
+        assert_eq!(sessions.unary(1, 'a'), Admit::Run('a'));
+        assert_eq!(sessions.unary(2, 'a'), Admit::Run('a'));
         let Admit::Refused(_, status) = sessions.unary(3, 'a') else { panic!("over the cap") };
         assert_eq!(status.code, Code::RESOURCE_EXHAUSTED);
         assert!(status.message.contains("max_sessions"));

@@ -243,6 +243,13 @@ impl Status {
 
     /// Reads a status that may also hold initial response metadata, as in a lane reply.
     pub(crate) fn decode_with_initial(bytes: &[u8]) -> Result<(Self, Metadata), WireError> {
+        if bytes.len() > limits::MAX_HEADER {
+            return Err(WireError::too_large(format!(
+                "a status is {} bytes: at most {} are allowed",
+                bytes.len(),
+                limits::MAX_HEADER
+            )));
+        }
         let mut status = Status::ok();
         let mut initial = Metadata::new();
         let mut reader = Reader::new(bytes, "a status");
@@ -258,8 +265,9 @@ impl Status {
                 tag::DETAILS => status = status.with_details(Bytes::copy_from_slice(field.value))?,
                 tag::METADATA => status.metadata = Metadata::decode(field.value)?,
                 tag::ORIGIN => {
-                    field.as_varint("a status origin")?;
-                    status.origin = Origin::Server;
+                    // A newer peer may tell apart more; all that is not the handler is its runtime.
+                    let handler = field.as_varint("a status origin")? == 0;
+                    status.origin = if handler { Origin::Handler } else { Origin::Server };
                 }
                 tag::DID_NOT_RUN => status.may_have_run = field.as_varint("a did-not-run mark")? == 0,
                 tag::RETRY_AFTER => status.retry_after_ms = Some(field.as_varint("a retry-after time")?),
@@ -290,7 +298,7 @@ mod tag {
 }
 
 /// A message that fits [`limits::MAX_STATUS_MESSAGE`], its cut marked.
-fn cut(message: &str) -> std::borrow::Cow<'_, str> {
+pub(crate) fn cut(message: &str) -> std::borrow::Cow<'_, str> {
     if message.len() <= limits::MAX_STATUS_MESSAGE {
         return message.into();
     }
