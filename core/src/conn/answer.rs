@@ -1,0 +1,587 @@
+//! Taking calls: from a header to a running handler, through the limits, the contract and the session.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::{Duration, Instant};
+
+use aster_proto::call::{CallHeader, Event, RequestMachine, Route};
+use aster_proto::close;
+use aster_proto::contract::Pattern;
+use aster_proto::limits;
+use aster_proto::session::{Admit, Sessions, Step};
+use aster_proto::status::{Code, Status};
+use bytes::Bytes;
+use iroh::endpoint::{SendStream, VarInt};
+use rustc_hash::FxHashMap;
+use tokio::sync::oneshot;
+
+use super::Conn;
+use super::sink::{Sink, Written};
+use super::source::Source;
+use super::timers::Timed;
+use crate::call::inbound::{CallState, Inbound, Path, Requests};
+use crate::call::session::{SessionClosed, SessionEnd, SessionRef};
+use crate::cancel::CancelCause;
+use crate::service::{Service, Target};
+
+/// How long the handlers of a lost session may take to end before its close hook runs all the same.
+const LOST_SESSION_WAIT: Duration = Duration::from_secs(5);
+
+static NEXT_CALL: AtomicU64 = AtomicU64::new(1);
+
+/// Everything a connection knows of the calls that it answers.
+pub(crate) struct Answers {
+    state: Mutex<State>,
+}
+
+struct State {
+    sessions: Sessions<Ready>,
+    records: HashMap<u64, Record>,
+    streams: FxHashMap<u64, Weak<CallState>>,
+    bodies: FxHashMap<u64, BodySlot>,
+}
+
+/// The engine's side of a session: whose it is and what runs in it.
+struct Record {
+    session: SessionRef,
+    service: Arc<Service>,
+    running: u64,
+    streams: Vec<Weak<CallState>>,
+    /// The connection is gone; the hook runs once nothing runs any more.
+    lost: bool,
+}
+
+/// A unary call that may have to wait for its turn in a session.
+pub(crate) struct Ready {
+    pub(crate) call: Arc<CallState>,
+    pub(crate) request: LaneRequest,
+}
+
+/// The message of a lane call.
+pub(crate) enum LaneRequest {
+    /// It came with the call; whether it is compressed.
+    Here(Bytes, bool),
+    /// It comes, or has come, on a stream of its own.
+    Body(u64),
+}
+
+enum BodySlot {
+    Awaited(oneshot::Sender<(SendStream, Source)>),
+    Arrived(Box<(SendStream, Source)>),
+}
+
+impl Answers {
+    pub(crate) fn new(max_sessions: u32) -> Self {
+        Self {
+            state: Mutex::new(State {
+                sessions: Sessions::new(max_sessions),
+                records: HashMap::new(),
+                streams: FxHashMap::default(),
+                bodies: FxHashMap::default(),
+            }),
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn add_stream(&self, call: &Arc<CallState>) {
+        self.state().streams.insert(call.id, Arc::downgrade(call));
+    }
+
+    pub(crate) fn remove_stream(&self, id: u64) {
+        self.state().streams.remove(&id);
+    }
+}
+
+impl Timed for CallState {
+    fn expired(self: Arc<Self>) {
+        let text = format!("the deadline of {} passed before its handler ended", self.target.name());
+        let waiting = self.session.and_then(|session| {
+            self.conn.answers.state().sessions.cancel_queued(session.id, |ready| Arc::ptr_eq(&ready.call, &self))
+        });
+        let mut status = Status::server(Code::DEADLINE_EXCEEDED, text);
+        if waiting.is_some() {
+            status.may_have_run = false;
+            status.message = format!("the deadline of {} passed while it waited for its turn in its session", self.target.name());
+        }
+        self.answer_failed(status);
+        match waiting {
+            Some(_) => self.end_unstarted(CancelCause::Deadline),
+            None => drop(self.cancel.fire(CancelCause::Deadline)),
+        }
+    }
+}
+
+/// What a header asks for, made of a call stream or the lane.
+pub(crate) struct Request {
+    pub(crate) target: Arc<Target>,
+    pub(crate) session: Option<u64>,
+    pub(crate) deadline_ms: Option<u64>,
+    pub(crate) compress: bool,
+    pub(crate) metadata: aster_proto::metadata::Metadata,
+}
+
+impl Request {
+    pub(crate) fn new(target: Arc<Target>, header: CallHeader<'_>) -> Self {
+        Self {
+            target,
+            session: header.session,
+            deadline_ms: header.deadline_ms,
+            compress: header.compress,
+            metadata: header.metadata,
+        }
+    }
+}
+
+impl Conn {
+    /// What a route leads to, for this peer now.
+    pub(crate) fn resolve(&self, route: &Route<'_>) -> Result<Target, Status> {
+        if self.is_draining() {
+            return Err(Status::rejected(Code::UNAVAILABLE, "this server is going away and takes no new calls: call another"));
+        }
+        self.registry.resolve(route)
+    }
+
+    /// Makes the state of a call; `Err` is its answer.
+    pub(crate) fn begin(self: &Arc<Self>, request: Request, path: Path, lane: Option<u64>) -> Result<Arc<CallState>, (Status, Path)> {
+        let refuse = |code, text: String| Status::rejected(code, text);
+        let target = &request.target;
+        if self.is_draining() {
+            let text = "this server is going away and takes no new calls: call another";
+            return Err((refuse(Code::UNAVAILABLE, text.into()), path));
+        }
+        let session = match (target.is_session(), request.session) {
+            (true, Some(id)) => Some(id),
+            (false, None) => None,
+            (true, None) => {
+                let text = format!("{} belongs to a session service and the call names no session", target.name());
+                return Err((refuse(Code::FAILED_PRECONDITION, text), path));
+            }
+            (false, Some(_)) => {
+                let text = format!("{} belongs to a shared service and the call names a session", target.name());
+                return Err((refuse(Code::INVALID_ARGUMENT, text), path));
+            }
+        };
+        if request.deadline_ms == Some(0) {
+            let text = format!("the deadline of {} had passed when the call arrived", target.name());
+            return Err((refuse(Code::DEADLINE_EXCEEDED, text), path));
+        }
+        let session = match session.map(|id| self.session_record(id, target)).transpose() {
+            Ok(session) => session,
+            Err(status) => return Err((status, path)),
+        };
+        let id = NEXT_CALL.fetch_add(1, Ordering::Relaxed);
+        // A year is for ever, and keeps the clock's arithmetic within its range.
+        let left = request.deadline_ms.map(|ms| Duration::from_millis(ms.min(365 * 24 * 3_600_000)));
+        let deadline = left.map(|left| Instant::now() + left);
+        let call = Arc::new(CallState::new(id, self.clone(), request, session, deadline, path, lane));
+        self.begin_busy();
+        if let Some(deadline) = deadline {
+            let what: Weak<CallState> = Arc::downgrade(&call);
+            call.set_timer(self.timers.add(deadline, what));
+        }
+        Ok(call)
+    }
+
+    /// The record of a session, made with its first call.
+    fn session_record(&self, id: u64, target: &Target) -> Result<SessionRef, Status> {
+        let mut state = self.answers.state();
+        let record = state.records.entry(id).or_insert_with(|| Record {
+            session: SessionRef::new(id),
+            service: target.service.clone(),
+            running: 0,
+            streams: Vec::new(),
+            lost: false,
+        });
+        if !Arc::ptr_eq(&record.service, &target.service) {
+            let text = format!("session {id} belongs to {}, not to {}", record.service.contract.name(), target.name());
+            return Err(Status::rejected(Code::INVALID_ARGUMENT, text));
+        }
+        Ok(record.session)
+    }
+
+    /// A unary call of the lane: runs it, queues it in its session, or answers why not.
+    pub(crate) fn admit_unary(self: &Arc<Self>, ready: Ready) {
+        let Some(session) = ready.call.session else { return self.run_unary(ready) };
+        let admitted = {
+            let mut state = self.answers.state();
+            let admitted = state.sessions.unary(session.id, ready);
+            if matches!(admitted, Admit::Run(_))
+                && let Some(record) = state.records.get_mut(&session.id)
+            {
+                record.running += 1;
+            }
+            admitted
+        };
+        match admitted {
+            Admit::Run(ready) => self.run_unary(ready),
+            Admit::Queued => {}
+            Admit::Refused(ready, status) => {
+                self.forget_unopened(session.id);
+                ready.call.refuse_unadmitted(*status);
+            }
+        }
+    }
+
+    /// Drops the record of a session that was refused before it opened.
+    fn forget_unopened(&self, id: u64) {
+        let mut state = self.answers.state();
+        if !state.sessions.is_open(id) && state.records.get(&id).is_some_and(|record| record.running == 0) {
+            state.records.remove(&id);
+        }
+    }
+
+    /// Runs a unary call whose turn it is.
+    pub(crate) fn run_unary(self: &Arc<Self>, ready: Ready) {
+        let Ready { call, request } = ready;
+        match request {
+            LaneRequest::Here(message, compressed) => call.dispatch_message(message, compressed),
+            LaneRequest::Body(id) => {
+                let body = self.await_body(id);
+                let conn = self.clone();
+                tokio::spawn(async move { conn.run_body(call, body).await });
+            }
+        }
+    }
+
+    fn await_body(&self, id: u64) -> oneshot::Receiver<(SendStream, Source)> {
+        let (give, take) = oneshot::channel();
+        let mut state = self.answers.state();
+        match state.bodies.remove(&id) {
+            Some(BodySlot::Arrived(body)) => {
+                drop(state);
+                // The receiver is alive: it is returned below.
+                let _ = give.send(*body);
+            }
+            _ => {
+                state.bodies.insert(id, BodySlot::Awaited(give));
+            }
+        }
+        take
+    }
+
+    /// A lane call is over: its messages are not awaited any more, and refused if they came.
+    pub(crate) fn forget_body(&self, id: u64) {
+        let slot = self.answers.state().bodies.remove(&id);
+        if let Some(BodySlot::Arrived(body)) = slot {
+            let (mut send, mut source) = *body;
+            source.stop(close::stream::CANCELLED);
+            let _ = send.reset(VarInt::from_u32(close::stream::CANCELLED));
+        }
+    }
+
+    async fn run_body(self: Arc<Self>, call: Arc<CallState>, body: oneshot::Receiver<(SendStream, Source)>) {
+        let arrived = tokio::select! {
+            body = body => body.map_err(|_| CancelCause::Connection),
+            cause = call.cancel.cancelled() => Err(cause),
+        };
+        let (send, mut source) = match arrived {
+            Ok(body) => body,
+            Err(cause) => {
+                call.cancel.fire(cause);
+                return call.refuse(Status::rejected(Code::CANCELLED, "the call was cancelled before its message came"));
+            }
+        };
+        let (sink, writer) = Sink::new(&[]);
+        call.set_path(Path::Stream(sink));
+        let write = watch_writer(&self, &call, writer, send);
+        let read = async {
+            let mut machine = RequestMachine::new(Pattern::Unary);
+            match read_single(&mut source, &mut machine).await {
+                Ok((message, compressed)) => {
+                    call.clone().dispatch_message(message, compressed);
+                    watch_rest(&mut source, &mut machine, &call).await;
+                }
+                Err(status) => {
+                    source.stop(close::stream::ENDED);
+                    call.refuse(status);
+                }
+            }
+        };
+        tokio::join!(write, read);
+    }
+
+    /// A streaming call, or a unary call on a stream of its own, in its session if it has one.
+    pub(crate) fn admit_stream(&self, call: &Arc<CallState>) -> Result<(), Status> {
+        let Some(session) = call.session else { return Ok(()) };
+        let mut state = self.answers.state();
+        if let Err(status) = state.sessions.stream(session.id) {
+            drop(state);
+            self.forget_unopened(session.id);
+            return Err(status);
+        }
+        if let Some(record) = state.records.get_mut(&session.id) {
+            record.running += 1;
+            record.streams.retain(|stream| stream.strong_count() > 0);
+            record.streams.push(Arc::downgrade(call));
+        }
+        Ok(())
+    }
+
+    /// A call of a session has ended; the next may run.
+    pub(crate) fn session_call_done(self: &Arc<Self>, session: SessionRef, queued_kind: bool) {
+        let next = {
+            let mut state = self.answers.state();
+            let next = if queued_kind {
+                state.sessions.unary_done(session.id)
+            } else {
+                state.sessions.stream_done(session.id);
+                None
+            };
+            if let Some(record) = state.records.get_mut(&session.id)
+                && next.is_none()
+            {
+                record.running = record.running.saturating_sub(1);
+            }
+            next
+        };
+        if let Some(ready) = next {
+            // Not from here: an immediate end of one call after another would nest as deep as the queue is long.
+            let conn = self.clone();
+            tokio::spawn(async move { conn.run_unary(ready) });
+        }
+        self.session_step(session.id);
+        self.session_lost_step(session.id);
+    }
+
+    /// The caller closes a session.
+    pub(crate) fn session_close(self: &Arc<Self>, id: u64, calls: u64) -> Result<(), String> {
+        let (step, abused) = {
+            let mut state = self.answers.state();
+            (state.sessions.close(id, calls), state.sessions.is_abused())
+        };
+        if abused {
+            return Err("session ids are scattered too widely to be remembered".into());
+        }
+        self.session_take_step(id, step);
+        Ok(())
+    }
+
+    /// Sees whether a session that is closing has come further.
+    pub(crate) fn session_step(self: &Arc<Self>, id: u64) {
+        let step = self.answers.state().sessions.step(id);
+        self.session_take_step(id, step);
+    }
+
+    fn session_take_step(self: &Arc<Self>, id: u64, mut step: Step) {
+        loop {
+            match step {
+                Step::Stay => return,
+                Step::AwaitCalls => {
+                    let conn = self.clone();
+                    tokio::spawn(async move {
+                        tokio::select! {
+                            () = tokio::time::sleep(Duration::from_millis(limits::SESSION_CLOSE_MS)) => {
+                                let step = conn.answers.state().sessions.close_timeout(id);
+                                conn.session_take_step(id, step);
+                            }
+                            _ = conn.closed() => {}
+                        }
+                    });
+                    return;
+                }
+                Step::CancelStreams => {
+                    let streams = match self.answers.state().records.get_mut(&id) {
+                        Some(record) => std::mem::take(&mut record.streams),
+                        None => Vec::new(),
+                    };
+                    for call in streams.into_iter().filter_map(|call| call.upgrade()) {
+                        call.answer_failed(Status::server(Code::CANCELLED, "the session was closed"));
+                        call.cancel.fire(CancelCause::Session);
+                    }
+                    step = self.answers.state().sessions.step(id);
+                }
+                Step::End => {
+                    let record = self.answers.state().records.remove(&id);
+                    if let Some(record) = record {
+                        self.run_close_hook(record.service, record.session, SessionEnd::Closed);
+                    }
+                    return;
+                }
+            }
+        }
+    }
+
+    fn run_close_hook(self: &Arc<Self>, service: Arc<Service>, session: SessionRef, end: SessionEnd) {
+        let (done, hear) = oneshot::channel();
+        // A server that shuts down waits for the hooks, so they count as work.
+        self.begin_busy();
+        let conn = self.clone();
+        tokio::spawn(async move {
+            let _ = hear.await;
+            conn.end_busy();
+        });
+        service.dispatch.session_closed(SessionClosed { session, end, done: Some(done) });
+    }
+
+    /// The connection is gone: every handler is told, every session ends once its handlers have.
+    pub(crate) fn answers_lost(self: &Arc<Self>) {
+        let (queued, streams, sessions) = {
+            let mut state = self.answers.state();
+            state.bodies.clear();
+            let queued: Vec<Ready> = state.sessions.end_all().into_iter().flat_map(|(_, queue)| queue).collect();
+            let streams: Vec<_> = state.streams.drain().filter_map(|(_, call)| call.upgrade()).collect();
+            let mut sessions = Vec::new();
+            for (id, record) in &mut state.records {
+                record.lost = true;
+                sessions.push(*id);
+            }
+            (queued, streams, sessions)
+        };
+        for ready in queued {
+            ready.call.end_unstarted(CancelCause::Connection);
+        }
+        for call in streams.into_iter().chain(self.answer_lane.take_all()) {
+            call.cancel.fire(CancelCause::Connection);
+        }
+        for id in sessions {
+            self.session_lost_step(id);
+            if self.answers.state().records.contains_key(&id) {
+                let conn = self.clone();
+                tokio::spawn(async move {
+                    tokio::time::sleep(LOST_SESSION_WAIT).await;
+                    conn.session_end_lost(id);
+                });
+            }
+        }
+    }
+
+    fn session_lost_step(self: &Arc<Self>, id: u64) {
+        let over = self.answers.state().records.get(&id).is_some_and(|record| record.lost && record.running == 0);
+        if over {
+            self.session_end_lost(id);
+        }
+    }
+
+    fn session_end_lost(self: &Arc<Self>, id: u64) {
+        let record = self.answers.state().records.remove(&id);
+        if let Some(record) = record {
+            let end = if self.is_draining() { SessionEnd::Shutdown } else { SessionEnd::Disconnected };
+            self.run_close_hook(record.service, record.session, end);
+        }
+    }
+
+    /// Cancels every running call, for a drain whose time is up.
+    pub(crate) fn cancel_all(&self, cause: CancelCause) {
+        let streams: Vec<_> = self.answers.state().streams.values().filter_map(Weak::upgrade).collect();
+        for call in streams.into_iter().chain(self.answer_lane.all()) {
+            call.answer_failed(Status::server(Code::UNAVAILABLE, "the server shut down before the call ended"));
+            call.cancel.fire(cause);
+        }
+    }
+
+    /// The caller gave a lane call up: takes it out of its session's queue if it waits there.
+    pub(crate) fn cancel_unary(self: &Arc<Self>, call: &Arc<CallState>) {
+        let waiting = call.session.and_then(|session| {
+            self.answers.state().sessions.cancel_queued(session.id, |ready| Arc::ptr_eq(&ready.call, call))
+        });
+        call.cancel.fire(CancelCause::Caller);
+        if waiting.is_some() {
+            call.end_unstarted(CancelCause::Caller);
+        }
+    }
+}
+
+/// The messages of a large lane call have come on a stream of their own.
+pub(crate) async fn take_body(conn: &Arc<Conn>, mut send: SendStream, mut source: Source) {
+    let id = match source.varint().await {
+        Ok(Some(id)) => id,
+        _ => {
+            let _ = send.reset(VarInt::from_u32(close::stream::PROTOCOL));
+            return;
+        }
+    };
+    source.set_max_payload(conn.limits.message);
+    let mut state = conn.answers.state();
+    if conn.answer_lane.has_passed(id) {
+        // The call was cancelled or refused before its messages came.
+        drop(state);
+        source.stop(close::stream::CANCELLED);
+        let _ = send.reset(VarInt::from_u32(close::stream::CANCELLED));
+        return;
+    }
+    match state.bodies.remove(&id) {
+        Some(BodySlot::Awaited(give)) => {
+            drop(state);
+            // If nobody takes it the call is over, and dropping the streams tells the peer.
+            if let Err((mut send, mut source)) = give.send((send, source)) {
+                source.stop(close::stream::CANCELLED);
+                let _ = send.reset(VarInt::from_u32(close::stream::CANCELLED));
+            }
+        }
+        Some(BodySlot::Arrived(_)) => {
+            drop(state);
+            conn.violation("two body streams came for one lane call");
+        }
+        None => {
+            state.bodies.insert(id, BodySlot::Arrived(Box::new((send, source))));
+        }
+    }
+}
+
+/// Runs the writer of a call's answer, and cancels the call when its caller stops listening.
+pub(crate) async fn watch_writer(
+    conn: &Arc<Conn>,
+    call: &Arc<CallState>,
+    writer: super::sink::SinkWriter,
+    send: SendStream,
+) {
+    match writer.run(send).await {
+        Written::Stopped => {
+            call.cancel.fire(CancelCause::Caller);
+        }
+        Written::Lost => {
+            call.cancel.fire(CancelCause::Connection);
+        }
+        Written::Finished | Written::Reset => {}
+    }
+    conn.answers.remove_stream(call.id);
+}
+
+/// Reads the one request message of a call.
+pub(crate) async fn read_single(source: &mut Source, machine: &mut RequestMachine) -> Result<(Bytes, bool), Status> {
+    loop {
+        match source.frame().await {
+            Ok(Some(frame)) => match machine.frame(frame) {
+                Ok(Event::Message(message, compressed)) => return Ok((message, compressed)),
+                Ok(_) => {}
+                Err(error) => return Err(Status::from_wire(&error, false)),
+            },
+            Ok(None) => match machine.end() {
+                Err(error) => return Err(Status::from_wire(&error, false)),
+                Ok(()) => return Err(Status::rejected(Code::INTERNAL, "the request ended without its message")),
+            },
+            Err(error) => return Err(error.status(false)),
+        }
+    }
+}
+
+/// After its one request message: nothing more may come but the end, or the caller's cancellation.
+pub(crate) async fn watch_rest(source: &mut Source, machine: &mut RequestMachine, call: &Arc<CallState>) {
+    loop {
+        match source.frame().await {
+            Ok(None) => return,
+            Ok(Some(frame)) => {
+                if let Err(error) = machine.frame(frame) {
+                    source.stop(close::stream::PROTOCOL);
+                    call.answer_failed(Status::from_wire(&error, true));
+                    call.cancel.fire(CancelCause::Caller);
+                    return;
+                }
+            }
+            Err(_) => {
+                call.cancel.fire(CancelCause::Caller);
+                return;
+            }
+        }
+    }
+}
+
+/// Hands a call to its service.
+pub(crate) fn dispatch(call: Arc<CallState>, request: Option<Bytes>, requests: Option<Requests>) {
+    let dispatch = call.target.service.dispatch.clone();
+    dispatch.call(Inbound::new(call, request, requests));
+}
