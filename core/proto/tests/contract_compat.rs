@@ -463,3 +463,35 @@ fn k3_a_long_chain_of_types_does_not_exhaust_the_stack() {
     let (breaking, _) = compare(&chain(scalar("i64")), &chain(scalar("string")));
     assert_eq!(breaking.len(), 1);
 }
+
+#[test]
+fn k3_the_tag_of_a_union_does_not_count_but_that_of_a_struct_does() {
+    let types = |tag: &str, members: Value| {
+        json!([{"kind": "union", "tag": tag, "members": members},
+            {"kind": "struct", "tag": "A", "fields": []}, {"kind": "struct", "tag": "B", "fields": []}])
+    };
+    let fields = |tag: &str| json!([field("u", json!({"t": "ref", "tag": tag}))]);
+    let plain = |tag: &str| service(fields(tag), json!([]), types("Unused", json!(["A"])));
+    let union = |tag: &str, members: Value| service(fields(tag), json!([]), types(tag, members));
+
+    let (breaking, _) = compare(&plain("A"), &union("A.or.B", json!(["A", "B"])));
+    assert_eq!(
+        breaking,
+        ["get.request.u: the client sends A, the server expects A.or.B"]
+    );
+    let (breaking, _) = compare(&plain("A"), &plain("B"));
+    assert_eq!(
+        breaking,
+        ["get.request.u: the client sends A, the server expects B"]
+    );
+    // Tags made from the members' change when a member is added.
+    let (breaking, notes) = compare(
+        &union("Mine", json!(["A"])),
+        &union("A.or.B", json!(["A", "B"])),
+    );
+    assert_eq!(breaking, Vec::<String>::new());
+    assert_eq!(
+        notes,
+        ["get.request.u: only the server has the member B of A.or.B"]
+    );
+}

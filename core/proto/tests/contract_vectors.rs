@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use aster_proto::contract::{Compiled, Contract, ContractId, ServiceDescription};
+use aster_proto::contract::{Compiled, Contract, ContractId, ServiceDescription, compat};
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -153,6 +153,44 @@ fn invalid_descriptions_are_refused_with_their_place() {
         };
         assert_eq!(error, vector.error, "{}", vector.name);
     }
+}
+
+#[test]
+fn k3_the_guides_service_in_python_and_typescript_goes_both_ways() {
+    let vectors = vectors().contracts;
+    let named = |name: &str| {
+        contract(
+            &vectors
+                .iter()
+                .find(|vector| vector.name == name)
+                .unwrap()
+                .description,
+        )
+    };
+    let python = named("MissionControl of the guide's chapter 3");
+    let typescript = named("MissionControl of chapter 3 in TypeScript");
+    let place = "ingestMetrics.request.tags[value]";
+    for (client, server, text) in [
+        (
+            &python,
+            &typescript,
+            "any for the client, string on the server: checked per value",
+        ),
+        (
+            &typescript,
+            &python,
+            "string for the client, any on the server: checked per value",
+        ),
+    ] {
+        assert_eq!(
+            compat(client, server).to_string(),
+            format!("note: {place}: {text}")
+        );
+    }
+    // Chapter 1's client, whose service had fewer methods, keeps working.
+    let old = compat(&named("MissionControl of the guide's chapter 1"), &python);
+    assert!(old.is_compatible());
+    assert_eq!(old.notes.len(), 3, "{old}");
 }
 
 /// The blocks of contract-canonical.txt: a line `== name`, then hex with `#` comments.

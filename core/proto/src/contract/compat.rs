@@ -82,8 +82,8 @@ pub fn compat(client: &Contract, server: &Contract) -> Compat {
     };
     comparison.service();
     // A queue, not recursion: a peer's chain of types must not be able to exhaust the stack.
-    while let Some((way, tag, path)) = comparison.waiting.pop_front() {
-        comparison.definitions(way, tag, &path);
+    while let Some((way, client, server, path)) = comparison.waiting.pop_front() {
+        comparison.definitions(way, client, server, &path);
     }
     comparison.found
 }
@@ -101,10 +101,10 @@ struct Comparison<'a> {
     client: &'a Contract,
     server: &'a Contract,
     found: Compat,
-    /// Named types that were compared, per way: cycles end, and one difference is told once.
-    compared: BTreeSet<(Way, &'a str)>,
+    /// Named types that were compared, the client's with the server's, per way: cycles end, and one difference is told once.
+    compared: BTreeSet<(Way, &'a str, &'a str)>,
     /// Named types still to compare, with the place where they were met first.
-    waiting: VecDeque<(Way, &'a str, String)>,
+    waiting: VecDeque<(Way, &'a str, &'a str, String)>,
 }
 
 impl<'a> Comparison<'a> {
@@ -271,7 +271,10 @@ impl<'a> Comparison<'a> {
                 self.ty(way, x, y, &format!("{path}[value]"));
             }
             (Type::Nullable(a), Type::Nullable(b)) => self.ty(way, a, b, path),
-            (Type::Ref(a), Type::Ref(b)) if a == b => self.named(way, a, path),
+            // The tag of a union is not on the wire, and where it is made from the members' tags it changes with them.
+            (Type::Ref(a), Type::Ref(b)) if a == b || self.are_unions(a, b) => {
+                self.named(way, a, b, path);
+            }
             (client, server) => {
                 let (client, server) = (describe(client), describe(server));
                 let text = match way {
@@ -306,14 +309,21 @@ impl<'a> Comparison<'a> {
         }
     }
 
-    fn named(&mut self, way: Way, tag: &'a str, path: &str) {
-        if self.compared.insert((way, tag)) {
-            self.waiting.push_back((way, tag, path.to_owned()));
+    fn are_unions(&self, client: &str, server: &str) -> bool {
+        let union = |def: Option<&TypeDef>| matches!(def, Some(TypeDef::Union { .. }));
+        union(self.client.type_def(client)) && union(self.server.type_def(server))
+    }
+
+    fn named(&mut self, way: Way, client: &'a str, server: &'a str, path: &str) {
+        if self.compared.insert((way, client, server)) {
+            self.waiting
+                .push_back((way, client, server, path.to_owned()));
         }
     }
 
-    fn definitions(&mut self, way: Way, tag: &'a str, path: &str) {
-        match (self.client.type_def(tag), self.server.type_def(tag)) {
+    fn definitions(&mut self, way: Way, tag: &'a str, on_server: &'a str, path: &str) {
+        let tags = (tag, on_server);
+        match (self.client.type_def(tag), self.server.type_def(on_server)) {
             (
                 Some(TypeDef::Struct { fields: client, .. }),
                 Some(TypeDef::Struct { fields: server, .. }),
@@ -324,7 +334,7 @@ impl<'a> Comparison<'a> {
                 Some(TypeDef::Enum { values: client, .. }),
                 Some(TypeDef::Enum { values: server, .. }),
             ) => {
-                self.names(way, "value", tag, client, server, path);
+                self.names(way, "value", tags, client, server, path);
             }
             (
                 Some(TypeDef::Union {
@@ -334,12 +344,12 @@ impl<'a> Comparison<'a> {
                     members: server, ..
                 }),
             ) => {
-                self.names(way, "member", tag, client, server, path);
+                self.names(way, "member", tags, client, server, path);
                 for member in client
                     .iter()
                     .filter(|member| server.binary_search(member).is_ok())
                 {
-                    self.named(way, member, &format!("{path}<{member}>"));
+                    self.named(way, member, member, &format!("{path}<{member}>"));
                 }
             }
             (Some(client), Some(server)) => {
@@ -438,7 +448,7 @@ impl<'a> Comparison<'a> {
         &mut self,
         way: Way,
         what: &str,
-        tag: &str,
+        (tag, on_server): (&str, &str),
         client: &[String],
         server: &[String],
         path: &str,
@@ -457,7 +467,7 @@ impl<'a> Comparison<'a> {
             .iter()
             .filter(|name| client.binary_search(name).is_err())
         {
-            let text = format!("only the server has the {what} {name} of {tag}");
+            let text = format!("only the server has the {what} {name} of {on_server}");
             match way {
                 Way::Request => self.note(path, text),
                 Way::Response => self.breaking(path, text),

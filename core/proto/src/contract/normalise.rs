@@ -191,9 +191,9 @@ impl<'a> Defs<'a> {
                 unique: *unique,
             },
             Type::Tuple(items) => {
-                if items.is_empty() || items.len() > MAX_TUPLE {
+                if items.len() > MAX_TUPLE {
                     let text = format!(
-                        "a tuple has 1 to {MAX_TUPLE} items, this one {}",
+                        "a tuple of {} items, at most {MAX_TUPLE} are allowed",
                         items.len()
                     );
                     return Err(ContractError::new(path, text));
