@@ -354,7 +354,8 @@ fn union<'de, A: MapAccess<'de>>(
     depth: usize,
     mut entries: A,
 ) -> Result<(), A::Error> {
-    let mut waiting: Vec<(String, Box<RawValue>)> = Vec::new();
+    // Borrowed: unions in unions would otherwise copy the innermost text once per level.
+    let mut waiting: Vec<(String, &'de RawValue)> = Vec::new();
     let name = loop {
         match entries.next_key::<String>()? {
             None => {
