@@ -1,4 +1,6 @@
-//! The names of the engine that the bridge uses.
+//! The names of the engine that bindings use, so that they need no other crate.
 
-pub(crate) use aster_proto::metadata::Metadata;
-pub(crate) use aster_proto::status::{Code, Status};
+pub use aster::proto::contract::{Compat, ContractError, MethodRef, TypeId};
+pub use aster::proto::limits;
+pub use aster::proto::value::{Mode, ValueError, normalise};
+pub use aster::{Answer, Code, Codec, Contract, Metadata, Offer, Pattern, Scope, Status};

@@ -8,7 +8,7 @@ use tokio::sync::Notify;
 
 use crate::batch::Batch;
 use crate::engine::Metadata;
-use crate::error::lock;
+use crate::error::{BridgeError, lock};
 use crate::event::Event;
 use crate::outcome::Failure;
 use crate::port::{Shared, Ticket};
@@ -59,7 +59,7 @@ impl Inbox {
     /// Takes all that has come.
     pub fn take(&self) -> Taken {
         if self.port.runtime.is_forked() {
-            return Taken::Failed(forked());
+            return Taken::Failed(Failure::of_bridge(&BridgeError::Forked, ""));
         }
         let mut state = lock(&self.state);
         if !state.batch.is_empty() {
@@ -173,11 +173,6 @@ impl Inbox {
             self.port.push(Event::Ready { ticket, inbox: self.clone() });
         }
     }
-}
-
-fn forked() -> Failure {
-    let text = crate::error::BridgeError::Forked.to_string();
-    Failure::here(crate::engine::Code::FAILED_PRECONDITION, text, "")
 }
 
 #[cfg(test)]

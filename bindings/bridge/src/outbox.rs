@@ -37,6 +37,8 @@ struct State<E> {
     idle: bool,
     waiting: Vec<Ticket>,
     failed: Option<Failure>,
+    /// The other side has ended the stream in good order and takes no more.
+    unwanted: bool,
 }
 
 /// What [`Outbox::push`] did.
@@ -62,6 +64,7 @@ impl<E> Outbox<E> {
             idle: false,
             waiting: Vec::new(),
             failed: None,
+            unwanted: false,
         };
         Arc::new(Self { port: port.clone(), state: Mutex::new(state), more: Notify::new() })
     }
@@ -74,6 +77,11 @@ impl<E> Outbox<E> {
         }
         if state.ended {
             return Push::Ended;
+        }
+        if state.unwanted {
+            // No error: the call has succeeded, and whoever reads its answer learns of that. Full, so that an endless
+            // source lets its loop run and find out.
+            return Push::Full;
         }
         state.bytes += message.len();
         state.queue.push_back(message);
@@ -97,7 +105,7 @@ impl<E> Outbox<E> {
     pub(crate) fn wait(&self, ticket: Ticket) {
         let mut state = lock(&self.state);
         let outcome = match &state.failed {
-            Some(failure) => Outcome::Failed(Box::new(failure.clone())),
+            Some(failure) => Outcome::failed(failure.clone()),
             None if state.bytes <= RESUME_AT => Outcome::Done,
             None => {
                 state.waiting.push(ticket);
@@ -147,12 +155,26 @@ impl<E> Outbox<E> {
     pub(crate) fn sent(&self, length: usize) {
         let waiting = {
             let mut state = lock(&self.state);
-            state.bytes -= length;
+            state.bytes = state.bytes.saturating_sub(length);
             if state.waiting.is_empty() || state.bytes > RESUME_AT {
                 return;
             }
             mem::take(&mut state.waiting)
         };
+        for ticket in waiting {
+            self.port.push(Event::Completed { ticket, outcome: Outcome::Done });
+        }
+    }
+
+    /// The other side has ended the stream in good order: what is and will be sent is dropped.
+    pub(crate) fn unwanted(&self) {
+        let (queue, waiting) = {
+            let mut state = lock(&self.state);
+            state.unwanted = true;
+            state.bytes = 0;
+            (mem::take(&mut state.queue), mem::take(&mut state.waiting))
+        };
+        drop(queue);
         for ticket in waiting {
             self.port.push(Event::Completed { ticket, outcome: Outcome::Done });
         }
@@ -170,7 +192,7 @@ impl<E> Outbox<E> {
         };
         drop(queue);
         for ticket in waiting {
-            self.port.push(Event::Completed { ticket, outcome: Outcome::Failed(Box::new(failure.clone())) });
+            self.port.push(Event::Completed { ticket, outcome: Outcome::failed(failure.clone()) });
         }
     }
 }
@@ -241,6 +263,19 @@ mod tests {
         assert!(matches!(outbox.push(message(1)), Push::Failed(_)));
         outbox.wait(2);
         assert_eq!(completion(&port).0, 2);
+    }
+
+    #[test]
+    fn after_the_other_sides_good_end_messages_are_dropped_without_an_error() {
+        let port = Port::new().unwrap();
+        let outbox = Outbox::<()>::new(&port.shared);
+        outbox.push(message(OUTBOX_LIMIT));
+        outbox.wait(1);
+        outbox.unwanted();
+        assert!(matches!(completion(&port), (1, Outcome::Done)));
+        assert_eq!(outbox.push(message(1)), Push::Full, "an endless source must let its loop run");
+        outbox.wait(2);
+        assert!(matches!(completion(&port), (2, Outcome::Done)));
     }
 
     #[test]

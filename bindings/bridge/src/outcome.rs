@@ -3,6 +3,7 @@
 use bytes::Bytes;
 
 use crate::engine::{Code, Metadata, Status};
+use crate::error::BridgeError;
 
 /// A call that failed, as the flat record from which each language makes its exception.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -58,9 +59,25 @@ impl Failure {
         }
     }
 
+    /// The record of a call that the engine reports as failed.
+    pub(crate) fn of_engine(failure: aster::Failure) -> Self {
+        let context = failure.context();
+        Self { metadata: failure.metadata, ..Self::of_status(failure.status, context) }
+    }
+
     /// The caller cancelled.
     pub fn cancelled(context: impl Into<String>) -> Self {
         Self { may_have_run: true, ..Self::here(Code::CANCELLED, "the caller cancelled the call", context) }
+    }
+
+    /// The bridge can't do what was asked.
+    pub fn of_bridge(error: &BridgeError, context: impl Into<String>) -> Self {
+        let code = match error {
+            BridgeError::Argument(_) => Code::INVALID_ARGUMENT,
+            BridgeError::Died(_) | BridgeError::Start(_) => Code::INTERNAL,
+            BridgeError::Forked | BridgeError::Stopped | BridgeError::Closed(_) => Code::FAILED_PRECONDITION,
+        };
+        Self::here(code, error.to_string(), context)
     }
 
     /// The engine let go of a call without an answer: a panic, or the end of the I/O thread.

@@ -1,5 +1,6 @@
 //! A port: the place where one event loop or JS environment hears from the I/O thread.
 
+use std::future::Future;
 use std::mem;
 use std::os::fd::RawFd;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -7,17 +8,19 @@ use std::sync::{Arc, Mutex, Weak};
 
 use crate::error::{BridgeError, lock};
 use crate::event::{Event, Outcome};
-use crate::runtime::{self, Command, Runtime};
-use crate::wake::Wake;
 use crate::logs;
+use crate::outcome::Failure;
+use crate::runtime::{self, Canceller, Command, Runtime};
+use crate::wake::Wake;
 
 /// Names a port in the process.
 pub type PortId = u64;
 
 /// The language's own number for something that it waits for.
 ///
-/// Each ticket that the bridge is given comes back in exactly one [`Event::Completed`] or [`Event::Ready`], whatever
-/// happens to what it stands for, unless the port is closed before. A language may use it again after that.
+/// Each ticket that the bridge takes comes back in exactly one [`Event::Completed`] or [`Event::Ready`], whatever
+/// happens to what it stands for, unless the port is closed before. A language may use it again after that. A function
+/// that returns an error has not taken its ticket.
 pub type Ticket = u64;
 
 /// A queue of events with a descriptor that is readable while there are any.
@@ -166,6 +169,25 @@ impl Shared {
         self.wake.raise();
     }
 
+    /// Runs `work` on the I/O thread and completes `ticket` with what it gives. The ticket can be cancelled.
+    ///
+    /// On an error nothing was started, and no completion comes.
+    pub(crate) fn start(
+        self: &Arc<Self>,
+        ticket: Ticket,
+        work: impl Future<Output = Outcome> + Send + 'static,
+    ) -> Result<(), BridgeError> {
+        self.check()?;
+        let completer = Completer::new(self, ticket);
+        // If the thread has ended since the check, the completer has completed the ticket on being dropped.
+        let _ = self.runtime.run_there(move || {
+            let port = completer.port.id;
+            let task = tokio::spawn(async move { completer.complete(work.await) });
+            runtime::cancellable(port, ticket, Canceller::Task(task.abort_handle()));
+        });
+        Ok(())
+    }
+
     fn close(&self) {
         if self.runtime.is_forked() {
             return;
@@ -180,7 +202,7 @@ impl Shared {
         drop(events);
         lock(&OPEN).retain(|port| port.strong_count() > 0 && !std::ptr::eq(port.as_ptr(), self));
         let id = self.id;
-        let closing = move || drop(tokio::spawn(runtime::close_all(move |port| port == id)));
+        let closing = move || runtime::close_in_background(runtime::close_all(move |port| port == id));
         // If the I/O thread has ended, so has all that the port had.
         let _ = self.runtime.run_there(closing);
     }
@@ -205,16 +227,9 @@ impl Completer {
         Self { port: port.clone(), ticket: Some(ticket) }
     }
 
-    pub(crate) fn ticket(&self) -> Option<Ticket> {
-        self.ticket
-    }
-
-    pub(crate) fn port(&self) -> &Arc<Shared> {
-        &self.port
-    }
-
     pub(crate) fn complete(mut self, outcome: Outcome) {
         if let Some(ticket) = self.ticket.take() {
+            runtime::ended(self.port.id, ticket);
             self.port.push(Event::Completed { ticket, outcome });
         }
     }
@@ -223,7 +238,11 @@ impl Completer {
 impl Drop for Completer {
     fn drop(&mut self) {
         if let Some(ticket) = self.ticket.take() {
-            self.port.push(Event::Completed { ticket, outcome: Outcome::lost() });
+            let failure = match runtime::ended(self.port.id, ticket) {
+                Some(Canceller::Cancelled) => Failure::cancelled(""),
+                _ => Failure::lost(),
+            };
+            self.port.push(Event::Completed { ticket, outcome: Outcome::failed(failure) });
         }
     }
 }
@@ -231,6 +250,7 @@ impl Drop for Completer {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::Code;
     use crate::testing::{completion, on_io, readable_within, wait_readable};
 
     #[test]
@@ -280,7 +300,7 @@ mod tests {
         drop(Completer::new(&port.shared, 3));
         let (ticket, outcome) = completion(&port);
         assert_eq!(ticket, 3);
-        assert!(matches!(outcome, Outcome::Failed(failure) if failure.code == crate::engine::Code::INTERNAL.0));
+        assert!(matches!(outcome, Outcome::Failed(failure) if failure.code == Code::INTERNAL.0));
     }
 
     #[test]
@@ -303,20 +323,13 @@ mod tests {
     #[test]
     fn a_cancelled_task_completes_its_ticket() {
         let port = Port::new().unwrap();
-        let shared = port.shared.clone();
-        let work = move || {
-            let completer = Completer::new(&shared, 6);
-            let task = tokio::spawn(async move {
-                std::future::pending::<()>().await;
-                drop(completer);
-            });
-            runtime::cancellable(shared.id, 6, runtime::Canceller::Task(task.abort_handle()));
-        };
-        port.shared.runtime.run_there(work).unwrap();
+        port.shared.start(6, std::future::pending()).unwrap();
         port.cancel(6).unwrap();
         port.cancel(6).unwrap();
         wait_readable(&port);
-        assert_eq!(completion(&port).0, 6);
+        let (ticket, outcome) = completion(&port);
+        assert_eq!(ticket, 6);
+        assert!(matches!(outcome, Outcome::Failed(failure) if failure.code == Code::CANCELLED.0));
     }
 
     #[test]

@@ -16,8 +16,11 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
+use tokio::task::{AbortHandle, JoinSet};
 
+use crate::client::UnaryCommand;
 use crate::error::{BridgeError, lock};
+use crate::inbound::ReplyCommand;
 use crate::port::{PortId, Shared, Ticket};
 
 /// How long `shutdown` waits for the thread itself after the time that it gives to connections.
@@ -25,9 +28,13 @@ const THREAD_END: Duration = Duration::from_millis(250);
 
 /// What is done on the I/O thread. The frequent ones are variants of their own, so that they need no allocation.
 pub(crate) enum Command {
+    Unary(UnaryCommand),
+    Reply(ReplyCommand),
     /// Cancels the call or attempt that a ticket of a port waits for.
     Cancel(PortId, Ticket),
     Run(Box<dyn FnOnce() + Send>),
+    /// Drops an object of the engine.
+    Drop(Box<dyn Any + Send>),
     /// Closes everything, waits at most so long, and ends the thread.
     Stop(Duration),
 }
@@ -144,25 +151,30 @@ impl Runtime {
     fn run(self: Arc<Self>, tokio: tokio::runtime::Runtime) {
         ON_IO.set(true);
         let result = catch_unwind(AssertUnwindSafe(|| tokio.block_on(self.clone().serve())));
-        // From here on nothing is raised later: what ends now tells its port itself.
-        ON_IO.set(false);
-        for port in LOCAL.with_borrow_mut(|local| mem::take(&mut local.flush)) {
-            port.flush();
+        {
+            // What ends now may still want to spawn.
+            let _inside = tokio.enter();
+            // From here on nothing is raised later: what ends tells its port itself.
+            ON_IO.set(false);
+            for port in LOCAL.with_borrow_mut(|local| mem::take(&mut local.flush)) {
+                port.flush();
+            }
+            let unsent = {
+                let mut queue = lock(&self.queue);
+                queue.ended = true;
+                mem::take(&mut queue.commands)
+            };
+            // Their tickets fail on being dropped.
+            drop(unsent);
+            let local = LOCAL.with_borrow_mut(mem::take);
+            drop(local);
         }
         // Work that blocks, such as a resolver, must not keep the process from ending.
         tokio.shutdown_background();
-        let unsent = {
-            let mut queue = lock(&self.queue);
-            queue.ended = true;
-            mem::take(&mut queue.commands)
-        };
         *lock(&self.life) = match result {
             Ok(()) => Life::Stopped,
             Err(panic) => Life::Died(panic_text(&*panic).to_owned()),
         };
-        // Their tickets fail on being dropped.
-        drop(unsent);
-        LOCAL.with_borrow_mut(mem::take);
         self.ended.notify_all();
     }
 
@@ -183,8 +195,7 @@ impl Runtime {
                 break 'serving timeout;
             }
         };
-        let closing = close_all(|_| true);
-        if tokio::time::timeout(timeout, closing).await.is_err() {
+        if tokio::time::timeout(timeout, close_everything()).await.is_err() {
             tracing::warn!(target: "aster::bridge", "not everything was closed within {} ms", timeout.as_millis());
         }
         flusher.abort();
@@ -253,7 +264,11 @@ impl Runtime {
         let mut queue = lock(&self.queue);
         if queue.ended {
             drop(queue);
-            drop(command);
+            match command {
+                // The engine's objects can't end elsewhere; what they stood for has ended with the thread.
+                Command::Drop(_) | Command::Reply(_) => mem::forget(command),
+                Command::Unary(_) | Command::Cancel(..) | Command::Run(_) | Command::Stop(_) => drop(command),
+            }
             return Err(self.check().err().unwrap_or(BridgeError::Stopped));
         }
         queue.commands.push(command);
@@ -285,8 +300,11 @@ impl Runtime {
 impl Command {
     fn run(self) {
         match self {
+            Command::Unary(unary) => unary.run(),
+            Command::Reply(reply) => reply.run(),
             Command::Cancel(port, ticket) => cancel(port, ticket),
             Command::Run(work) => work(),
+            Command::Drop(object) => drop(object),
             Command::Stop(_) => {}
         }
     }
@@ -303,20 +321,15 @@ pub(crate) fn panic_text(panic: &(dyn Any + Send)) -> &str {
 /// Ends one thing in an orderly way.
 pub(crate) type Closer = Box<dyn FnOnce() -> Pin<Box<dyn Future<Output = ()> + Send>> + Send>;
 
-/// Ends a call at once.
+/// Ends what a ticket waits for at once.
 pub(crate) enum Canceller {
-    Task(tokio::task::AbortHandle),
+    Call(aster::CallHandle),
+    Task(AbortHandle),
+    /// That has been done: its completion is on its way.
+    Cancelled,
 }
 
-impl Canceller {
-    fn cancel(self) {
-        match self {
-            Canceller::Task(task) => task.abort(),
-        }
-    }
-}
-
-/// Names a client or server in the process.
+/// Names a client, server, session or call in the process.
 pub(crate) type Key = u64;
 
 #[derive(Default)]
@@ -325,7 +338,14 @@ struct Local {
     flush: Vec<Arc<Shared>>,
     /// What must be closed before its port or the process ends.
     closers: HashMap<(PortId, Key), Closer>,
-    calls: HashMap<(PortId, Ticket), Canceller>,
+    /// What tickets wait for.
+    tickets: HashMap<(PortId, Ticket), Canceller>,
+    /// A ticket that ended before it was known how to cancel it.
+    ended_early: Option<(PortId, Ticket)>,
+    /// Streaming calls that this side makes.
+    streams: HashMap<(PortId, Key), AbortHandle>,
+    /// Closing that nobody waits for but the end of the thread.
+    closing: JoinSet<()>,
 }
 
 thread_local! {
@@ -338,18 +358,22 @@ pub(crate) fn on_io_thread() -> bool {
     ON_IO.get()
 }
 
-/// A key that no other client, server, session or inbound call of the process has.
+/// A key that no other client, server, session or call of the process has.
 pub(crate) fn next_key() -> Key {
     static NEXT: AtomicU64 = AtomicU64::new(1);
     NEXT.fetch_add(1, Ordering::Relaxed)
 }
 
-/// On the I/O thread: notes how to close what `key` names.
+// Everything below is for the I/O thread. What is taken out of a map is dropped or called outside of the borrow: the
+// engine may call back.
+
+/// Notes how to close what `key` names.
 pub(crate) fn register(port: PortId, key: Key, closer: Closer) {
-    LOCAL.with_borrow_mut(|local| local.closers.insert((port, key), closer));
+    let before = LOCAL.with_borrow_mut(|local| local.closers.insert((port, key), closer));
+    drop(before);
 }
 
-/// On the I/O thread: closes what `key` names, if it is open still.
+/// Closes what `key` names, if it is open still.
 pub(crate) async fn close(port: PortId, key: Key) {
     let closer = LOCAL.with_borrow_mut(|local| local.closers.remove(&(port, key)));
     if let Some(closer) = closer {
@@ -357,46 +381,105 @@ pub(crate) async fn close(port: PortId, key: Key) {
     }
 }
 
-/// On the I/O thread: forgets what `key` names, since it has ended by itself.
+/// Forgets what `key` names, since it has ended by itself.
 pub(crate) fn unregister(port: PortId, key: Key) {
     let closer = LOCAL.with_borrow_mut(|local| local.closers.remove(&(port, key)));
     drop(closer);
 }
 
-/// On the I/O thread: closes all things of the ports chosen, side by side, and cancels their calls.
-pub(crate) async fn close_all(chosen: impl Fn(PortId) -> bool) {
-    let (calls, closers): (Vec<_>, Vec<_>) = LOCAL.with_borrow_mut(|local| {
-        let calls = local.calls.extract_if(|(port, _), _| chosen(*port)).map(|(_, call)| call).collect();
-        let closers = local.closers.extract_if(|(port, _), _| chosen(*port)).map(|(_, closer)| closer).collect();
-        (calls, closers)
+/// Runs `closing` to its end even if nobody waits for it; the end of the thread does, for a bounded time.
+pub(crate) fn close_in_background(closing: impl Future<Output = ()> + Send + 'static) {
+    LOCAL.with_borrow_mut(|local| {
+        // What has ended by now is forgotten here.
+        while local.closing.try_join_next().is_some() {}
+        local.closing.spawn(closing);
     });
-    for call in calls {
-        call.cancel();
+}
+
+/// Closes all things of the ports chosen, side by side, and cancels their calls.
+pub(crate) async fn close_all(chosen: impl Fn(PortId) -> bool) {
+    let (calls, streams, closers) = LOCAL.with_borrow_mut(|local| {
+        let calls: Vec<_> = local.tickets.extract_if(|(port, _), _| chosen(*port)).collect();
+        let streams: Vec<_> = local.streams.extract_if(|(port, _), _| chosen(*port)).collect();
+        let closers: Vec<_> = local.closers.extract_if(|(port, _), _| chosen(*port)).collect();
+        (calls, streams, closers)
+    });
+    for (_, call) in calls {
+        match call {
+            Canceller::Call(call) => call.cancel(),
+            Canceller::Task(task) => task.abort(),
+            Canceller::Cancelled => {}
+        }
     }
-    let closing: Vec<_> = closers.into_iter().map(|closer| tokio::spawn(closer())).collect();
-    for task in closing {
-        if let Err(error) = task.await {
+    for (_, task) in streams {
+        task.abort();
+    }
+    let mut closing: JoinSet<()> = closers.into_iter().map(|(_, closer)| closer()).collect();
+    while let Some(ended) = closing.join_next().await {
+        if let Err(error) = ended {
             tracing::error!(target: "aster::bridge", "closing failed: {error}");
         }
     }
 }
 
-/// On the I/O thread: notes how to cancel what `ticket` waits for.
+/// Closes everything there is, and waits for what is being closed already.
+async fn close_everything() {
+    let mut closing = LOCAL.with_borrow_mut(|local| mem::take(&mut local.closing));
+    close_all(|_| true).await;
+    while closing.join_next().await.is_some() {}
+}
+
+/// Notes how to cancel what `ticket` waits for.
 pub(crate) fn cancellable(port: PortId, ticket: Ticket, canceller: Canceller) {
-    LOCAL.with_borrow_mut(|local| local.calls.insert((port, ticket), canceller));
+    LOCAL.with_borrow_mut(|local| local.tickets.insert((port, ticket), canceller));
 }
 
-/// On the I/O thread: what `ticket` waits for has ended. Returns whether it was noted.
-pub(crate) fn ended(port: PortId, ticket: Ticket) -> bool {
-    // Dropped outside the borrow: the engine may call back.
-    let canceller = LOCAL.with_borrow_mut(|local| local.calls.remove(&(port, ticket)));
-    canceller.is_some()
+/// Begins a call that may end, and so complete `ticket`, before it is known how to cancel it.
+pub(crate) fn begin(port: PortId, ticket: Ticket, begin: impl FnOnce() -> aster::CallHandle) {
+    LOCAL.with_borrow_mut(|local| local.ended_early = None);
+    let handle = begin();
+    LOCAL.with_borrow_mut(|local| {
+        if local.ended_early.take() != Some((port, ticket)) {
+            local.tickets.insert((port, ticket), Canceller::Call(handle));
+        }
+    });
 }
 
-/// On the I/O thread: cancels what `ticket` waits for, if it has not ended.
+/// What `ticket` waits for has ended. Gives how it could have been cancelled. Elsewhere than on the I/O thread, where
+/// only what never got there ends, it does nothing.
+pub(crate) fn ended(port: PortId, ticket: Ticket) -> Option<Canceller> {
+    // During the end of the thread the map may be gone.
+    LOCAL
+        .try_with(|local| {
+            let mut local = local.try_borrow_mut().ok()?;
+            let canceller = local.tickets.remove(&(port, ticket));
+            if canceller.is_none() {
+                local.ended_early = Some((port, ticket));
+            }
+            canceller
+        })
+        .ok()
+        .flatten()
+}
+
+/// Cancels what `ticket` waits for, if it has not ended. Its completion says that it was cancelled, or how it ended.
 pub(crate) fn cancel(port: PortId, ticket: Ticket) {
-    let canceller = LOCAL.with_borrow_mut(|local| local.calls.remove(&(port, ticket)));
-    if let Some(canceller) = canceller {
-        canceller.cancel();
+    let canceller = LOCAL.with_borrow_mut(|local| {
+        local.tickets.get_mut(&(port, ticket)).map(|canceller| mem::replace(canceller, Canceller::Cancelled))
+    });
+    match canceller {
+        Some(Canceller::Call(call)) => call.cancel(),
+        Some(Canceller::Task(task)) => task.abort(),
+        Some(Canceller::Cancelled) | None => {}
     }
+}
+
+/// Notes a streaming call.
+pub(crate) fn stream_began(port: PortId, key: Key, task: AbortHandle) {
+    LOCAL.with_borrow_mut(|local| local.streams.insert((port, key), task));
+}
+
+/// Forgets a streaming call: it has ended, or is to end now.
+pub(crate) fn stream_ended(port: PortId, key: Key) -> Option<AbortHandle> {
+    LOCAL.try_with(|local| local.try_borrow_mut().ok()?.streams.remove(&(port, key))).ok().flatten()
 }
