@@ -467,12 +467,6 @@ impl Drop for Inner {
         if let Some(conn) = link.conn.take() {
             conn.close(close::connection::DONE, "", Status::transport(Code::CANCELLED, "the client was dropped", true));
         }
-        let endpoint = self.net.endpoint.clone();
-        if !endpoint.is_closed()
-            && let Ok(runtime) = tokio::runtime::Handle::try_current()
-        {
-            runtime.spawn(async move { endpoint.close().await });
-        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! The QUIC endpoint under servers and clients: binding, addresses, dialling.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use aster_proto::address::Address;
@@ -15,10 +16,15 @@ use iroh::{Endpoint, EndpointAddr, EndpointId, RelayMap, RelayMode, RelayUrl, Tr
 use crate::identity::Identity;
 use crate::options::{EndpointOptions, Network, RELAY_VARIABLES, Relay};
 
+/// How long a start waits for the port that its identity keeps.
+const PORT_WAIT: Duration = Duration::from_millis(800);
+
 /// A bound endpoint and what it was bound with.
 pub(crate) struct Net {
-    pub(crate) endpoint: Endpoint,
-    relay: Option<RelayUrl>,
+    /// Taken out by [`Net::close`]: the sockets are closed once nobody holds the endpoint any more.
+    endpoint: Mutex<Option<Endpoint>>,
+    id: EndpointId,
+    address: Address,
     admitted: QuicTransportConfig,
 }
 
@@ -107,7 +113,7 @@ impl Net {
         let port = identity.as_ref().and_then(|identity| identity.port).filter(|_| serving);
         if let Some(port) = port {
             // iroh would fall back to another port; an address that is kept must not.
-            if let Err(error) = std::net::UdpSocket::bind((Ipv4Addr::UNSPECIFIED, port)) {
+            if let Err(error) = wait_for_port(port).await {
                 let path = options.identity.as_deref().unwrap_or(std::path::Path::new("")).display();
                 return Err(Status::unsent(
                     Code::ALREADY_EXISTS,
@@ -131,17 +137,24 @@ impl Net {
         {
             identity.keep_port(bound.port())?;
         }
-        Ok(Self { endpoint, relay, admitted: transport(options, true)? })
+        let address = address_of(&endpoint, relay.as_ref());
+        let id = endpoint.id();
+        Ok(Self { endpoint: Mutex::new(Some(endpoint)), id, address, admitted: transport(options, true)? })
     }
 
-    /// Where this endpoint can be reached: what is known now, without asking anybody.
-    pub(crate) fn address(&self) -> Address {
-        let mut direct: Vec<SocketAddr> = self.endpoint.addr().ip_addrs().copied().filter(|a| is_lasting(a.ip())).collect();
-        if let Some(bound) = self.endpoint.bound_sockets().iter().find(|socket| socket.is_ipv4()) {
-            // iroh leaves loopback out where there is another interface; programs on one machine need it.
-            direct.insert(0, SocketAddr::new(Ipv4Addr::LOCALHOST.into(), bound.port()));
-        }
-        Address::new(*self.endpoint.id().as_bytes(), self.relay.as_ref().map(ToString::to_string), direct)
+    /// The endpoint, until it is closed.
+    pub(crate) fn endpoint(&self) -> Option<Endpoint> {
+        self.endpoint.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Its endpoint id.
+    pub(crate) fn id(&self) -> EndpointId {
+        self.id
+    }
+
+    /// Where this endpoint can be reached, as far as it was known at the start.
+    pub(crate) fn address(&self) -> &Address {
+        &self.address
     }
 
     /// Dials an address, for at most `wait`.
@@ -149,15 +162,18 @@ impl Net {
         let id = EndpointId::from_bytes(&address.endpoint_id)
             .map_err(|_| fail("the address holds an endpoint id that is no public key: copy it again"))?;
         let unavailable = |text: String| Status::transport(Code::UNAVAILABLE, text, false);
-        if id == self.endpoint.id() {
+        if id == self.id {
             return Err(fail("the address is this endpoint's own: a client needs an identity other than its server's"));
         }
+        let Some(endpoint) = self.endpoint() else {
+            return Err(fail("the endpoint is closed: make a new client"));
+        };
         let mut ways: Vec<TransportAddr> = address.direct.iter().copied().map(TransportAddr::Ip).collect();
         if let Some(relay) = &address.relay {
             match relay.parse::<RelayUrl>() {
                 Ok(url) => {
                     // A relay that is only in the address is not yet one of ours.
-                    self.endpoint.insert_relay(url.clone(), relay_config(&url).into()).await;
+                    endpoint.insert_relay(url.clone(), relay_config(&url).into()).await;
                     ways.push(TransportAddr::Relay(url));
                 }
                 Err(error) => tracing::warn!(target: "aster", "the relay {relay:?} of the address is not a URL: {error}"),
@@ -167,8 +183,7 @@ impl Net {
         let target = EndpointAddr::from_parts(id, ways);
         let options = ConnectOptions::new().with_transport_config(self.admitted.clone());
         let dialling = async {
-            let connecting = self
-                .endpoint
+            let connecting = endpoint
                 .connect_with_opts(target, ALPN, options)
                 .await
                 .map_err(|error| short(&error.to_string()))?;
@@ -191,7 +206,43 @@ impl Net {
 
     /// Closes the endpoint; peers are told.
     pub(crate) async fn close(&self) {
-        self.endpoint.close().await;
+        let endpoint = self.endpoint.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(endpoint) = endpoint {
+            endpoint.close().await;
+        }
+    }
+}
+
+impl Drop for Net {
+    fn drop(&mut self) {
+        let endpoint = self.endpoint.get_mut().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(endpoint) = endpoint
+            && let Ok(runtime) = tokio::runtime::Handle::try_current()
+        {
+            runtime.spawn(async move { endpoint.close().await });
+        }
+    }
+}
+
+/// Where an endpoint can be reached: what is known now, without asking anybody.
+fn address_of(endpoint: &Endpoint, relay: Option<&RelayUrl>) -> Address {
+    let mut direct: Vec<SocketAddr> = endpoint.addr().ip_addrs().copied().filter(|a| is_lasting(a.ip())).collect();
+    if let Some(bound) = endpoint.bound_sockets().iter().find(|socket| socket.is_ipv4()) {
+        // iroh leaves loopback out where there is another interface; programs on one machine need it.
+        direct.insert(0, SocketAddr::new(Ipv4Addr::LOCALHOST.into(), bound.port()));
+    }
+    Address::new(*endpoint.id().as_bytes(), relay.map(ToString::to_string), direct)
+}
+
+/// Waits until a port is free, for a short while: a server that is closing gives its port up a moment later.
+async fn wait_for_port(port: u16) -> std::io::Result<()> {
+    let end = tokio::time::Instant::now() + PORT_WAIT;
+    loop {
+        match std::net::UdpSocket::bind((Ipv4Addr::UNSPECIFIED, port)) {
+            Ok(_) => return Ok(()),
+            Err(error) if tokio::time::Instant::now() >= end => return Err(error),
+            Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
+        }
     }
 }
 

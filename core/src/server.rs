@@ -34,7 +34,6 @@ struct Handle(Arc<Inner>);
 
 struct Inner {
     net: Net,
-    address: Address,
     registry: Arc<Registry>,
     me: Arc<Introduction>,
     per_peer: usize,
@@ -59,11 +58,9 @@ impl Server {
     pub async fn start(services: Vec<Service>, options: ServerOptions) -> Result<Self, Status> {
         let registry = contracts::registry(services)?;
         let net = Net::bind(&options.endpoint, true).await?;
-        let address = net.address();
         let me = Introduction { agent: options.endpoint.agent.clone(), limits: options.endpoint.limits };
         let inner = Arc::new(Inner {
             net,
-            address,
             registry,
             me: Arc::new(me),
             per_peer: options.endpoint.max_connections_per_peer,
@@ -83,12 +80,12 @@ impl Server {
 
     /// Where it can be called. It never changes.
     pub fn address(&self) -> &Address {
-        &self.inner().address
+        self.inner().net.address()
     }
 
     /// Its endpoint id, 64 hex digits.
     pub fn endpoint_id(&self) -> String {
-        self.inner().net.endpoint.id().to_string()
+        self.inner().net.id().to_string()
     }
 
     /// How many connections are open.
@@ -173,9 +170,10 @@ impl Inner {
 
     async fn accept(self: Arc<Self>) {
         let mut closed = self.closed.subscribe();
+        let Some(endpoint) = self.net.endpoint() else { return };
         loop {
             let incoming = tokio::select! {
-                incoming = self.net.endpoint.accept() => incoming,
+                incoming = endpoint.accept() => incoming,
                 _ = closed.wait_for(|closed| *closed) => return,
             };
             let Some(incoming) = incoming else { return };

@@ -182,11 +182,15 @@ impl Control {
             }
             Self::Refused(refused) => {
                 w.varint(tag::REFUSED_CODE, true, u64::from(refused.code));
-                w.bytes(tag::REFUSED_REASON, false, cut(&refused.reason).as_bytes());
+                if !refused.reason.is_empty() {
+                    w.bytes(tag::REFUSED_REASON, false, cut(&refused.reason).as_bytes());
+                }
                 kind::REFUSED
             }
             Self::Goaway(goaway) => {
-                w.bytes(tag::GOAWAY_REASON, false, cut(&goaway.reason).as_bytes());
+                if !goaway.reason.is_empty() {
+                    w.bytes(tag::GOAWAY_REASON, false, cut(&goaway.reason).as_bytes());
+                }
                 kind::GOAWAY
             }
             Self::CloseSession(close) => {
@@ -336,7 +340,9 @@ fn put_common(
     if features != 0 {
         w.varint(tag::FEATURES, false, features);
     }
-    w.bytes(tag::AGENT, false, agent.as_bytes());
+    if !agent.is_empty() {
+        w.bytes(tag::AGENT, false, agent.as_bytes());
+    }
     if let Some(credential) = credential {
         w.bytes(tag::CREDENTIAL, true, credential);
     }

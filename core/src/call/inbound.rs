@@ -224,25 +224,24 @@ impl CallState {
 
     /// Answers a unary or client-streaming call.
     fn answer(self: &Arc<Self>, message: Bytes) {
-        if self.compress && message.len() >= limits::COMPRESS_THRESHOLD {
-            let call = self.clone();
-            self.conn.begin_busy();
-            tokio::spawn(async move {
-                match compress::compress(&message).await {
-                    Some(small) => call.answer_plain(small, true),
-                    None => call.answer_plain(message, false),
-                }
-                call.conn.end_busy();
-            });
-        } else {
-            self.answer_plain(message, false);
-        }
-    }
-
-    fn answer_plain(self: &Arc<Self>, message: Bytes, compressed: bool) {
         if !self.claim() {
             return;
         }
+        if !self.compress || message.len() < limits::COMPRESS_THRESHOLD {
+            return self.send_answer(&message, false);
+        }
+        let call = self.clone();
+        self.conn.begin_busy();
+        tokio::spawn(async move {
+            match compress::compress(&message).await {
+                Some(small) => call.send_answer(&small, true),
+                None => call.send_answer(&message, false),
+            }
+            call.conn.end_busy();
+        });
+    }
+
+    fn send_answer(self: &Arc<Self>, message: &Bytes, compressed: bool) {
         let mut status = Status::ok();
         let (initial, started) = self.take_response(&mut status);
         match self.sink() {
@@ -251,10 +250,10 @@ impl CallState {
                 if !started && !initial.is_empty() {
                     let _ = sink.push(kind::METADATA, &metadata_payload(&initial));
                 }
-                let _ = sink.push(kind::MESSAGE | flags, &message);
+                let _ = sink.push(kind::MESSAGE | flags, message);
                 finish_stream(&sink, &Metadata::new(), true, &status);
             }
-            None => self.conn.answer_lane.reply(&self.conn, self.lane_id(), &initial, &status, &message, compressed),
+            None => self.conn.answer_lane.reply(&self.conn, self.lane_id(), &initial, &status, message, compressed),
         }
     }
 

@@ -181,6 +181,8 @@ impl Conn {
             self.lane.fail_all(&status);
             self.control.fail_pings();
             self.answers_lost();
+            // Its task holds the connection, and with it the socket.
+            self.answer_lane.finish();
             self.idle.notify_waiters();
         }
     }
