@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any, Awaitable, Callable, Optional, Union
+from typing import Any, Awaitable, Callable, Optional, Protocol, Union
 
 from . import _native
 from ._codec import Codec, translate_decode_error
 from ._errors import REFUSALS, InvalidArgument, RpcError, UsageError
+from ._mirror import unwritable
 from ._options import CALL_OPTIONS, call_options
 from ._service import Pattern
 from ._shapes import Shape, StructKind, StructShape
@@ -71,9 +72,14 @@ class Binding:
 
         return checked
 
-    def refused(self, error: Exception) -> RpcError:
+    def refused(self, error: Exception, request: Any) -> RpcError:
         """The error for a request that cannot be encoded or does not fit the contract; nothing was sent."""
-        refusal = error if isinstance(error, InvalidArgument) else InvalidArgument(str(error))
+        if isinstance(error, InvalidArgument):
+            refusal = error
+        else:
+            # The core's texts have the path; an encoder's do not.
+            text = str(error)
+            refusal = InvalidArgument(text if " at $" in text else unwritable(request) or text)
         refusal.origin = "client"
         refusal.may_have_run = False
         refusal.context = refusal.context or self.where
@@ -84,14 +90,14 @@ class Binding:
         try:
             return self.encode(request)
         except REFUSALS as error:
-            raise self.refused(error) from error
+            raise self.refused(error, request) from error
 
     def unary(self, request: Any, options: Optional[dict[str, Any]]) -> asyncio.Future[Any]:
         """Starts a unary call and returns its future; cancelling that cancels the call."""
         try:
             return self.client.unary(self.native, self.encode(request), self.decode, options)
         except REFUSALS as error:
-            raise self.refused(error) from error
+            raise self.refused(error, request) from error
 
     def start_stream(self, request: Any, options: Optional[dict[str, Any]]) -> _native.ClientCall:
         """Starts a server stream: one request, then nothing more to send."""
@@ -102,8 +108,18 @@ class Binding:
             call.half_close()
         except ValueError as error:
             call.cancel()
-            raise self.refused(error) from error
+            raise self.refused(error, request) from error
         return call
+
+
+class Binder(Protocol):
+    """Finds the binding of one method."""
+
+    def now(self) -> Optional[Binding]:
+        """The binding, if that takes no waiting."""
+
+    async def later(self) -> Binding:
+        """The binding, after loading the contract if need be."""
 
 
 class RemoteCall:
@@ -117,16 +133,16 @@ class RemoteCall:
     Beside a request given by position, `timeout=` (seconds), `metadata=`, `compress=` and `info=` are options of the call.
     """
 
-    __slots__ = ("__weakref__", "_bind", "_binding", "_given", "_name")
+    __slots__ = ("__weakref__", "_binder", "_binding", "_given", "_name")
 
     def __init__(
         self,
         name: str,
-        bind: Callable[[], Union[Binding, Awaitable[Binding]]],
+        binder: Binder,
         given: Optional[dict[str, Any]] = None,
     ) -> None:
         self._name = name
-        self._bind = bind
+        self._binder = binder
         self._binding: Optional[Binding] = None
         self._given = given or {}
 
@@ -144,7 +160,9 @@ class RemoteCall:
         """The same method with options for every call made through what is returned: `timeout` in seconds, `metadata`,
         `compress`, and `info`, a `CallInfo` that is filled with the response's metadata."""
         given = {"timeout": timeout, "metadata": metadata, "compress": compress, "info": info}
-        return RemoteCall(self._name, self._bind, {**self._given, **{k: v for k, v in given.items() if v is not None}})
+        return RemoteCall(
+            self._name, self._binder, {**self._given, **{k: v for k, v in given.items() if v is not None}}
+        )
 
     def forget(self) -> None:
         """Drops the binding; the next call looks at the contract again."""
@@ -155,10 +173,9 @@ class RemoteCall:
     def __call__(self, *args: Any, **kwargs: Any) -> Awaitable[Any]:
         binding = self._binding
         if binding is None:
-            found = self._bind()
-            if isinstance(found, Awaitable):
-                return self._call_when_bound(found, args, kwargs)
-            binding = self._binding = found
+            binding = self._binding = self._binder.now()
+            if binding is None:
+                return self._call_when_bound(args, kwargs)
         # The path that matters: everything known, one request, no options.
         if (
             len(args) == 1
@@ -178,7 +195,7 @@ class RemoteCall:
             request, given = self._arguments(binding, args, kwargs)
             return binding.start_stream(request, call_options(binding.options, given))
 
-        return ResponseStream(self._bound, start)
+        return ResponseStream(self._binder, start)
 
     def bidi(
         self,
@@ -197,29 +214,19 @@ class RemoteCall:
 
         if self._binding is not None:
             self._require(self._binding, Pattern.BIDI_STREAM)
-        return BidiChannel(self._bound, start)
+        return BidiChannel(self._binder, start)
 
     # ------------------------------------------------------------ inside
 
     async def bind_client_stream(self, given: dict[str, Any]) -> tuple[Binding, Optional[dict[str, Any]]]:
         """For callers that send by themselves: the binding and the options of a client stream; `UsageError` for another kind."""
-        found = self._bound()
-        binding = await found if isinstance(found, Awaitable) else found
-        self._binding = binding
+        binding = self._binding = await self._binder.later()
         self._require(binding, Pattern.CLIENT_STREAM)
         return binding, call_options(binding.options, {**self._given, **given})
 
-    def _bound(self) -> Union[Binding, Awaitable[Binding]]:
-        if self._binding is not None:
-            return self._binding
-        found = self._bind()
-        if not isinstance(found, Awaitable):
-            self._binding = found
-        return found
-
-    async def _call_when_bound(self, found: Awaitable[Binding], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        self._binding = await found
-        return await self._call(self._binding, args, kwargs)
+    async def _call_when_bound(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        binding = self._binding = await self._binder.later()
+        return await self._call(binding, args, kwargs)
 
     def _call(self, binding: Binding, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Awaitable[Any]:
         if binding.pattern is Pattern.CLIENT_STREAM:

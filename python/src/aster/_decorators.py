@@ -162,6 +162,8 @@ def _mark(
     decorator = DECORATORS[pattern]
 
     def decorate(decorated: Any) -> Any:
+        if isinstance(decorated, (staticmethod, classmethod)):
+            raise SchemaError(f"{decorator}: a handler is a plain method, not a static or class method")
         if not callable(decorated) or isinstance(decorated, type):
             raise SchemaError(f"{decorator} decorates a method, and got {decorated!r}")
         where = f"{decorator} {getattr(decorated, '__qualname__', decorated)}"

@@ -44,6 +44,7 @@ __all__ = [
     "native_hint",
     "plain_fields",
     "to_wire",
+    "unwritable",
 ]
 
 _PYTHON_TYPES: dict[str, Any] = {
@@ -617,6 +618,29 @@ def _explain_struct(shape: StructShape, value: Any, path: str) -> Optional[str]:
             if found:
                 return found
     return None
+
+
+def unwritable(value: Any, path: str = "$") -> Optional[str]:
+    """The first part of a value that msgspec cannot write whatever its declared type, with its path; None if it can."""
+    fields = plain_fields(value)
+    if fields is not None:
+        value = fields
+    if isinstance(value, dict):
+        parts = [(each, f"{path}.{key}" if isinstance(key, str) else f"{path}[{key}]") for key, each in value.items()]
+    elif isinstance(value, (list, tuple, set, frozenset)):
+        parts = [(each, f"{path}[{index}]") for index, each in enumerate(value)]
+    else:
+        try:
+            msgspec.msgpack.encode(value)
+        except (TypeError, ValueError, OverflowError) as error:
+            return _fault(
+                path,
+                str(error)
+                .replace("Encoding objects of type", "a value of type")
+                .replace("unsupported", "not sendable"),
+            )
+        return None
+    return next((found for each, at in parts if (found := unwritable(each, at)) is not None), None)
 
 
 def _fault(path: str, text: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import difflib
 import weakref
-from typing import TYPE_CHECKING, Any, Awaitable, Generator, Mapping, Optional, Union
+from typing import TYPE_CHECKING, Any, Generator, Mapping, Optional, Union
 
 import msgspec
 
@@ -206,17 +206,18 @@ class ServiceLink:
             raise self._unknown(name)
         if self.spec is not None and name not in _methods_of_class(self.spec):
             raise self._unknown(name)
-        call = RemoteCall(name, lambda: self.bind(name), given)
+        call = RemoteCall(name, _Binder(self, name), given)
         self._calls.add(call)
         return call
 
-    def bind(self, name: str) -> Union[Binding, Awaitable[Binding]]:
-        """The binding of a method, or an awaitable that loads the contract first."""
+    def bind_now(self, name: str) -> Optional[Binding]:
+        """The binding of a method, if its contract is known."""
         if self.methods is None and not self._load_now():
-            return self._bind_later(name)
+            return None
         return self._binding(name)
 
-    async def _bind_later(self, name: str) -> Binding:
+    async def bind_later(self, name: str) -> Binding:
+        """The binding of a method, after loading the contract."""
         await self.load()
         return self._binding(name)
 
@@ -258,6 +259,22 @@ class ServiceLink:
         return error
 
 
+class _Binder:
+    """What a `RemoteCall` needs of its link."""
+
+    __slots__ = ("_link", "_name")
+
+    def __init__(self, link: ServiceLink, name: str) -> None:
+        self._link = link
+        self._name = name
+
+    def now(self) -> Optional[Binding]:
+        return self._link.bind_now(self._name)
+
+    async def later(self) -> Binding:
+        return await self._link.bind_later(self._name)
+
+
 class Proxy:
     """A remote service. Its attributes are the remote methods; see `RemoteCall` for the call forms.
 
@@ -274,10 +291,13 @@ class Proxy:
 
     def __getattr__(self, name: str) -> RemoteCall:
         if name.startswith("_"):
+            # Without `self` in the text: a copy being made has no link yet.
             raise AttributeError(
-                f"{self!r} has no attribute {name!r}; a remote method of that name is reached by .method({name!r})"
+                f"a proxy has no attribute {name!r}; a remote method of that name is reached by .method({name!r})"
             )
-        call = self.__dict__[name] = self._link.remote_call(name, self._given)
+        call = self._link.remote_call(name, self._given)
+        if self._link.methods is not None:
+            self.__dict__[name] = call  # known to exist, so it is found without coming here again
         return call
 
     def __setattr__(self, name: str, value: Any) -> None:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from . import _native
-    from ._call import Binding
+    from ._call import Binder, Binding
 
 __all__ = ["BidiChannel", "ResponseStream", "call_client_stream"]
 
@@ -44,18 +44,16 @@ class _Opening:
     loop drops the iterator, and with that the call is cancelled at once.
     """
 
-    __slots__ = ("_bind", "_start", "binding", "call", "ended")
+    __slots__ = ("_binder", "_start", "binding", "call", "ended")
 
-    def __init__(
-        self, bind: Callable[[], Union[Binding, Awaitable[Binding]]], start: Callable[[Binding], _native.ClientCall]
-    ) -> None:
-        self._bind = bind
+    def __init__(self, binder: Binder, start: Callable[[Binding], _native.ClientCall]) -> None:
+        self._binder = binder
         self._start = start
         self.binding: Optional[Binding] = None
         self.call: Optional[_native.ClientCall] = None
         self.ended = False
-        binding = bind()
-        if not isinstance(binding, Awaitable):
+        binding = binder.now()
+        if binding is not None:
             self._started(binding)
 
     def _started(self, binding: Binding) -> _native.ClientCall:
@@ -68,9 +66,7 @@ class _Opening:
             return self.call
         if self.ended:
             raise UsageError("this stream was cancelled before it was opened; make a new one")
-        binding = self._bind()
-        if isinstance(binding, Awaitable):
-            binding = await binding
+        binding = await self._binder.later()
         # Somebody else may have opened it while the contract was loading.
         return self.call if self.call is not None else self._started(binding)
 
@@ -121,10 +117,8 @@ class ResponseStream(Generic[T]):
 
     __slots__ = ("__weakref__", "_messages", "_opening")
 
-    def __init__(
-        self, bind: Callable[[], Union[Binding, Awaitable[Binding]]], start: Callable[[Binding], _native.ClientCall]
-    ) -> None:
-        self._opening = _Opening(bind, start)
+    def __init__(self, binder: Binder, start: Callable[[Binding], _native.ClientCall]) -> None:
+        self._opening = _Opening(binder, start)
         self._messages: AsyncGenerator[T, None] = _messages(self._opening)
 
     def __aiter__(self) -> AsyncIterator[T]:
@@ -203,10 +197,8 @@ class BidiChannel(Generic[R, T]):
 
     __slots__ = ("__weakref__", "_half_closed", "_messages", "_opening")
 
-    def __init__(
-        self, bind: Callable[[], Union[Binding, Awaitable[Binding]]], start: Callable[[Binding], _native.ClientCall]
-    ) -> None:
-        self._opening = _Opening(bind, start)
+    def __init__(self, binder: Binder, start: Callable[[Binding], _native.ClientCall]) -> None:
+        self._opening = _Opening(binder, start)
         self._messages: AsyncGenerator[T, None] = _messages(self._opening)
         self._half_closed = False
 
@@ -293,7 +285,7 @@ def _send(call: _native.ClientCall, binding: Binding, message: Any) -> Optional[
     try:
         return call.send(binding.encode(message))
     except REFUSALS as error:
-        raise binding.refused(error) from error
+        raise binding.refused(error, message) from error
 
 
 async def call_client_stream(
@@ -335,7 +327,7 @@ async def _pump(call: _native.ClientCall, binding: Binding, source: Any) -> None
                 try:
                     pending = send(encode(message))
                 except REFUSALS as error:
-                    raise binding.refused(error) from error
+                    raise binding.refused(error, message) from error
                 if pending is not None:
                     await pending
         else:
@@ -343,7 +335,7 @@ async def _pump(call: _native.ClientCall, binding: Binding, source: Any) -> None
                 try:
                     pending = send(encode(message))
                 except REFUSALS as error:
-                    raise binding.refused(error) from error
+                    raise binding.refused(error, message) from error
                 if pending is not None:
                     await pending
         call.half_close()

@@ -1,0 +1,33 @@
+"""Fixtures of the end-to-end tests: a server and a client in one loop, over real endpoints."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator, Iterator
+
+import pytest
+import pytest_asyncio
+from services import Calls, Plain, Session, Types
+
+from aster.testing import Pair, pair
+
+
+@pytest.fixture
+def calls() -> Calls:
+    return Calls()
+
+
+@pytest_asyncio.fixture
+async def both(calls: Calls) -> AsyncIterator[Pair]:
+    Session.reset()
+    async with pair(calls, Plain(), Types(), Session) as made:
+        yield made
+
+
+@pytest.fixture(autouse=True)
+def no_unexpected_errors(caplog: pytest.LogCaptureFixture, request: pytest.FixtureRequest) -> Iterator[None]:
+    """An error in the log that a test did not announce by `@pytest.mark.logs_errors` is a failure."""
+    yield
+    if request.node.get_closest_marker("logs_errors") is None:
+        errors = [each.getMessage() for each in caplog.get_records("call") if each.levelno >= logging.ERROR]
+        assert not errors, errors
