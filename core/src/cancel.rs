@@ -100,7 +100,13 @@ impl Cancel {
 
     /// Forgets the callback: the handler has ended.
     pub(crate) fn clear(&self) {
-        let callback = self.0.slot.lock().unwrap_or_else(PoisonError::into_inner).callback.take();
+        let callback = self
+            .0
+            .slot
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .callback
+            .take();
         drop(callback);
     }
 

@@ -9,13 +9,21 @@ use bytes::Bytes;
 use crate::contract::Contract;
 
 /// MessagePack as the codec writes it.
-pub(crate) fn to_wire(contract: &Contract, ty: TypeId, codec: Codec, message: Bytes) -> Result<Bytes, Status> {
+pub(crate) fn to_wire(
+    contract: &Contract,
+    ty: TypeId,
+    codec: Codec,
+    message: Bytes,
+) -> Result<Bytes, Status> {
     match codec {
         Codec::MessagePack => Ok(message),
         Codec::Json => value::json::from_msgpack(contract.compiled(), ty, &message, Mode::Receive)
             .map(Bytes::from)
             .map_err(|error| Status::unsent(Code::INVALID_ARGUMENT, error.to_string())),
-        other => Err(Status::unsent(Code::UNIMPLEMENTED, format!("codec {other:?} is not known to this engine"))),
+        other => Err(Status::unsent(
+            Code::UNIMPLEMENTED,
+            format!("codec {other:?} is not known to this engine"),
+        )),
     }
 }
 
@@ -27,7 +35,8 @@ pub(crate) fn from_wire(
     checked: bool,
     message: Bytes,
 ) -> Result<Bytes, Status> {
-    let fail = |error: value::ValueError| Status::rejected(Code::INVALID_ARGUMENT, error.to_string());
+    let fail =
+        |error: value::ValueError| Status::rejected(Code::INVALID_ARGUMENT, error.to_string());
     match codec {
         Codec::MessagePack => {
             if checked {
@@ -35,7 +44,12 @@ pub(crate) fn from_wire(
             }
             Ok(message)
         }
-        Codec::Json => value::json::to_msgpack(contract.compiled(), ty, &message, Mode::Receive).map(Bytes::from).map_err(fail),
-        other => Err(Status::rejected(Code::UNIMPLEMENTED, format!("codec {other:?} is not known to this engine"))),
+        Codec::Json => value::json::to_msgpack(contract.compiled(), ty, &message, Mode::Receive)
+            .map(Bytes::from)
+            .map_err(fail),
+        other => Err(Status::rejected(
+            Code::UNIMPLEMENTED,
+            format!("codec {other:?} is not known to this engine"),
+        )),
     }
 }

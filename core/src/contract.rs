@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use aster_proto::contract::{self, Compiled, ContractError, ContractId, Manifest, ServiceDescription};
+use aster_proto::contract::{
+    self, Compiled, ContractError, ContractId, Manifest, ServiceDescription,
+};
 use aster_proto::value::ValueError;
 use bytes::Bytes;
 
@@ -20,12 +22,18 @@ impl Contract {
     /// The contract that a description stands for.
     pub fn new(description: &ServiceDescription) -> Result<Self, ContractError> {
         let (contract, manifest) = description.normalise()?;
-        Ok(Self(Arc::new(Inner { compiled: Compiled::new(contract), manifest })))
+        Ok(Self(Arc::new(Inner {
+            compiled: Compiled::new(contract),
+            manifest,
+        })))
     }
 
     /// A contract that is normal already.
     pub(crate) fn from_parts(contract: contract::Contract, manifest: Manifest) -> Self {
-        Self(Arc::new(Inner { compiled: Compiled::new(contract), manifest }))
+        Self(Arc::new(Inner {
+            compiled: Compiled::new(contract),
+            manifest,
+        }))
     }
 
     /// The contract that a description in MessagePack stands for.
@@ -75,6 +83,7 @@ impl Contract {
 
     /// Checks a payload that came from a peer.
     pub(crate) fn check(&self, ty: contract::TypeId, payload: &Bytes) -> Result<(), ValueError> {
-        self.compiled().check(ty, payload, aster_proto::value::Mode::Receive)
+        self.compiled()
+            .check(ty, payload, aster_proto::value::Mode::Receive)
     }
 }

@@ -56,7 +56,9 @@ mod bytes_field {
         serializer.serialize_bytes(bytes)
     }
 
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<u8>, D::Error> {
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Vec<u8>, D::Error> {
         struct Bytes;
         impl Visitor<'_> for Bytes {
             type Value = Vec<u8>;
@@ -74,36 +76,57 @@ mod bytes_field {
 }
 
 fn contract() -> Result<&'static Contract, Status> {
-    CONTRACT.as_ref().map_err(|error| Status::unsent(Code::INTERNAL, format!("the contract of AsterContracts: {error}")))
+    CONTRACT.as_ref().map_err(|error| {
+        Status::unsent(
+            Code::INTERNAL,
+            format!("the contract of AsterContracts: {error}"),
+        )
+    })
 }
 
 fn internal(error: impl std::fmt::Display) -> Status {
-    Status::unsent(Code::INTERNAL, format!("a contract can't be encoded: {error}"))
+    Status::unsent(
+        Code::INTERNAL,
+        format!("a contract can't be encoded: {error}"),
+    )
 }
 
 /// A contract that this process has seen.
 pub(crate) fn cached(id: &ContractId) -> Option<Contract> {
-    CACHE.lock().unwrap_or_else(PoisonError::into_inner).get(id).cloned()
+    CACHE
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .get(id)
+        .cloned()
 }
 
 /// The call that asks for a contract.
 pub(crate) fn request(id: &ContractId) -> Result<(Method, Bytes), Status> {
     let method = Method::new(contract()?, "get").ok_or_else(|| internal("no method get"))?;
-    let request = Request { id: id.as_bytes().to_vec() };
-    Ok((method.with_checks(true), rmp_serde::to_vec_named(&request).map_err(internal)?.into()))
+    let request = Request {
+        id: id.as_bytes().to_vec(),
+    };
+    Ok((
+        method.with_checks(true),
+        rmp_serde::to_vec_named(&request).map_err(internal)?.into(),
+    ))
 }
 
 /// Takes what was answered, if it is the contract that was asked for.
 pub(crate) fn accept(id: &ContractId, answer: &[u8]) -> Result<Contract, Status> {
     let bad = |what: &dyn std::fmt::Display| {
-        Status::client(Code::DATA_LOSS, format!("the peer sent a contract that can't be used: {what}"))
+        Status::client(
+            Code::DATA_LOSS,
+            format!("the peer sent a contract that can't be used: {what}"),
+        )
     };
     let response: Response = rmp_serde::from_slice(answer).map_err(|error| bad(&error))?;
     if ContractId::of_canonical(&response.canonical) != *id {
         return Err(bad(&format_args!("its id is not {id}")));
     }
     let bare = Bare::from_canonical(&response.canonical).map_err(|error| bad(&error))?;
-    let manifest: Manifest = rmp_serde::from_slice(&response.manifest).map_err(|error| bad(&error))?;
+    let manifest: Manifest =
+        rmp_serde::from_slice(&response.manifest).map_err(|error| bad(&error))?;
     let contract = Contract::from_parts(bare, manifest);
     let mut cache = CACHE.lock().unwrap_or_else(PoisonError::into_inner);
     if cache.len() >= MAX_CACHED {
@@ -124,11 +147,15 @@ impl Dispatch for Contracts {
             .and_then(|request| rmp_serde::from_slice::<Request>(&request).map_err(internal))
             .and_then(|request| {
                 let registry = self.0.upgrade();
-                let id = <[u8; 32]>::try_from(&request.id[..])
-                    .map_err(|_| Status::handler(Code::INVALID_ARGUMENT, "a contract id has 32 bytes"))?;
-                let found = registry.as_ref().and_then(|registry| registry.contract(&id));
-                let contract = found
-                    .ok_or_else(|| Status::handler(Code::NOT_FOUND, "no service here has that contract"))?;
+                let id = <[u8; 32]>::try_from(&request.id[..]).map_err(|_| {
+                    Status::handler(Code::INVALID_ARGUMENT, "a contract id has 32 bytes")
+                })?;
+                let found = registry
+                    .as_ref()
+                    .and_then(|registry| registry.contract(&id));
+                let contract = found.ok_or_else(|| {
+                    Status::handler(Code::NOT_FOUND, "no service here has that contract")
+                })?;
                 let response = Response {
                     canonical: contract.compiled().canonical().to_vec(),
                     manifest: rmp_serde::to_vec_named(contract.manifest()).map_err(internal)?,
@@ -145,8 +172,14 @@ impl Dispatch for Contracts {
 /// A registry of these services, and of the one that gives their contracts.
 pub(crate) fn registry(services: Vec<Service>) -> Result<Arc<Registry>, Status> {
     let own = contract()?.clone();
-    if services.iter().any(|service| service.contract.name() == own.name()) {
-        let text = format!("the name {} is Aster's own: give the service another", own.name());
+    if services
+        .iter()
+        .any(|service| service.contract.name() == own.name())
+    {
+        let text = format!(
+            "the name {} is Aster's own: give the service another",
+            own.name()
+        );
         return Err(Status::unsent(Code::INVALID_ARGUMENT, text));
     }
     let mut registry = Registry::new(services)?;

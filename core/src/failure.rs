@@ -23,7 +23,12 @@ pub struct Failure {
 
 impl Failure {
     pub(crate) fn new(failed: Failed, method: &str, peer: &str) -> Self {
-        Self { status: failed.status, metadata: failed.metadata, method: method.to_owned(), peer: peer.to_owned() }
+        Self {
+            status: failed.status,
+            metadata: failed.metadata,
+            method: method.to_owned(),
+            peer: peer.to_owned(),
+        }
     }
 
     pub(crate) fn of(status: Status, method: &str, peer: &str) -> Self {

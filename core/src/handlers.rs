@@ -62,7 +62,12 @@ pub struct Handlers {
 impl Handlers {
     /// Handlers for the methods of this contract.
     pub fn new(contract: Contract) -> Self {
-        Self { contract, handlers: HashMap::new(), fault: None, on_session_close: None }
+        Self {
+            contract,
+            handlers: HashMap::new(),
+            fault: None,
+            on_session_close: None,
+        }
     }
 
     fn add(mut self, name: &str, pattern: Pattern, handler: Handler) -> Self {
@@ -76,7 +81,8 @@ impl Handlers {
                     None => "is not in the contract".to_owned(),
                 };
                 let text = format!("{}.{name} {what}", self.contract.name());
-                self.fault.get_or_insert(Status::unsent(Code::INVALID_ARGUMENT, text));
+                self.fault
+                    .get_or_insert(Status::unsent(Code::INVALID_ARGUMENT, text));
             }
         }
         self
@@ -130,7 +136,9 @@ impl Handlers {
             Pattern::ClientStream,
             Box::new(move |call| {
                 let (_, requests, context) = parts(call);
-                let Some(requests) = requests else { return Box::pin(std::future::ready(())) };
+                let Some(requests) = requests else {
+                    return Box::pin(std::future::ready(()));
+                };
                 let work = handler(context.clone(), requests);
                 Box::pin(async move { answer(&context, work).await })
             }),
@@ -149,7 +157,9 @@ impl Handlers {
             Pattern::BidiStream,
             Box::new(move |call| {
                 let (_, requests, context) = parts(call);
-                let Some(requests) = requests else { return Box::pin(std::future::ready(())) };
+                let Some(requests) = requests else {
+                    return Box::pin(std::future::ready(()));
+                };
                 let work = handler(context.clone(), requests, Outgoing(context.0.clone()));
                 Box::pin(async move { finish(&context, work).await })
             }),
@@ -168,20 +178,34 @@ impl Handlers {
         if let Some(fault) = self.fault {
             return Err(fault);
         }
-        for (index, method) in self.contract.compiled().contract().methods().iter().enumerate() {
+        for (index, method) in self
+            .contract
+            .compiled()
+            .contract()
+            .methods()
+            .iter()
+            .enumerate()
+        {
             if !self.handlers.contains_key(&index) {
                 let text = format!("{}.{} has no handler", self.contract.name(), method.name);
                 return Err(Status::unsent(Code::UNIMPLEMENTED, text));
             }
         }
-        let dispatch = Functions { handlers: self.handlers, on_session_close: self.on_session_close };
+        let dispatch = Functions {
+            handlers: self.handlers,
+            on_session_close: self.on_session_close,
+        };
         Ok(Service::new(self.contract, Arc::new(dispatch)))
     }
 }
 
 fn parts(call: Inbound) -> (Bytes, Option<Requests>, Context) {
     let (request, requests, responder) = call.into_parts();
-    (request.unwrap_or_default(), requests, Context(Arc::new(responder)))
+    (
+        request.unwrap_or_default(),
+        requests,
+        Context(Arc::new(responder)),
+    )
 }
 
 /// A clone of the responder in a task keeps the call open, so a cancelled call is ended before it is dropped.

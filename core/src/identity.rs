@@ -35,7 +35,10 @@ struct Node {
 }
 
 fn fail(path: &Path, what: impl std::fmt::Display) -> Status {
-    Status::unsent(Code::FAILED_PRECONDITION, format!("identity file {}: {what}", path.display()))
+    Status::unsent(
+        Code::FAILED_PRECONDITION,
+        format!("identity file {}: {what}", path.display()),
+    )
 }
 
 impl Identity {
@@ -48,11 +51,18 @@ impl Identity {
                 Self::parse(path, &text)
             }
             Err(error) if error.kind() == ErrorKind::NotFound => {
-                let identity = Self { path, key: SecretKey::generate(), port: None };
+                let identity = Self {
+                    path,
+                    key: SecretKey::generate(),
+                    port: None,
+                };
                 identity.write(None)?;
                 Ok(identity)
             }
-            Err(error) => Err(fail(&path, format_args!("can't be read ({error}): check its path and permissions"))),
+            Err(error) => Err(fail(
+                &path,
+                format_args!("can't be read ({error}): check its path and permissions"),
+            )),
         }
     }
 
@@ -60,7 +70,12 @@ impl Identity {
         // The parser's own error quotes the line it failed in, which may hold the key.
         let file: File = toml::from_str(text)
             .map_err(|_| fail(&path, "is not an identity file (TOML with a [node] section and its secret_key): name another, or move it away to get a new one"))?;
-        let bad = || fail(&path, "has a secret_key that is not 64 hex digits: restore it from a backup, or move it away to get a new identity");
+        let bad = || {
+            fail(
+                &path,
+                "has a secret_key that is not 64 hex digits: restore it from a backup, or move it away to get a new identity",
+            )
+        };
         let hex = file.node.secret_key.trim();
         if hex.len() != 64 || !hex.is_ascii() {
             return Err(bad());
@@ -69,7 +84,11 @@ impl Identity {
         for (at, byte) in bytes.iter_mut().enumerate() {
             *byte = u8::from_str_radix(&hex[2 * at..2 * at + 2], 16).map_err(|_| bad())?;
         }
-        Ok(Self { path, key: SecretKey::from_bytes(&bytes), port: file.node.port })
+        Ok(Self {
+            path,
+            key: SecretKey::from_bytes(&bytes),
+            port: file.node.port,
+        })
     }
 
     /// Writes the port down, so that the next start takes the same.
@@ -78,24 +97,50 @@ impl Identity {
             return Ok(());
         }
         self.port = Some(port);
-        let before = fs::read_to_string(&self.path).ok().and_then(|text| toml::from_str(&text).ok());
+        let before = fs::read_to_string(&self.path)
+            .ok()
+            .and_then(|text| toml::from_str(&text).ok());
         self.write(before)
     }
 
     fn write(&self, before: Option<File>) -> Result<(), Status> {
-        let key: String = self.key.to_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
-        let (rest, node_rest) = before.map_or_else(Default::default, |file| (file.rest, file.node.rest));
+        let key: String = self
+            .key
+            .to_bytes()
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect();
+        let (rest, node_rest) =
+            before.map_or_else(Default::default, |file| (file.rest, file.node.rest));
         let endpoint_id = Some(self.key.public().to_string());
-        let file = File { node: Node { secret_key: key, endpoint_id, port: self.port, rest: node_rest }, rest };
+        let file = File {
+            node: Node {
+                secret_key: key,
+                endpoint_id,
+                port: self.port,
+                rest: node_rest,
+            },
+            rest,
+        };
         let text = toml::to_string(&file).map_err(|error| fail(&self.path, error))?;
-        let folder = self.path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let folder = self
+            .path
+            .parent()
+            .filter(|folder| !folder.as_os_str().is_empty())
+            .unwrap_or(Path::new("."));
         let name = self.path.file_name().unwrap_or_default().to_string_lossy();
         let draft = folder.join(format!(".{name}.{}.new", std::process::id()));
-        let written = write_private(&draft, text.as_bytes()).and_then(|()| fs::rename(&draft, &self.path));
+        let written =
+            write_private(&draft, text.as_bytes()).and_then(|()| fs::rename(&draft, &self.path));
         written.map_err(|error| {
             // Whatever is left of the draft must not lie about.
             let _ = fs::remove_file(&draft);
-            fail(&self.path, format_args!("can't be written ({error}): check that its folder exists and is writable"))
+            fail(
+                &self.path,
+                format_args!(
+                    "can't be written ({error}): check that its folder exists and is writable"
+                ),
+            )
         })
     }
 }

@@ -46,14 +46,14 @@ mod options;
 mod server;
 mod service;
 
+/// The protocol crate, for those who need its parts.
+pub use aster_proto as proto;
 pub use aster_proto::address::{Address, AddressError};
 pub use aster_proto::call::Codec;
 pub use aster_proto::contract::{ContractId, Pattern, Scope};
 pub use aster_proto::control::Offer;
 pub use aster_proto::metadata::Metadata;
 pub use aster_proto::status::{Code, Origin, Status};
-/// The protocol crate, for those who need its parts.
-pub use aster_proto as proto;
 
 pub use call::inbound::{Inbound, Requests, Responder};
 pub use call::outbound::Answer;
@@ -64,6 +64,6 @@ pub use client::{CallHandle, CallOptions, Client, Method};
 pub use contract::Contract;
 pub use failure::Failure;
 pub use handlers::{Context, Handlers, Outgoing};
-pub use options::{ClientOptions, EndpointOptions, Network, Relay, RELAY_VARIABLES, ServerOptions};
+pub use options::{ClientOptions, EndpointOptions, Network, RELAY_VARIABLES, Relay, ServerOptions};
 pub use server::Server;
 pub use service::{Dispatch, Service};

@@ -39,7 +39,10 @@ fn relay_url(options: &EndpointOptions) -> Result<Option<RelayUrl>, Status> {
         Relay::Url(url) => (url.clone(), "relay"),
         Relay::FromEnvironment => {
             let set = |name: &&str| std::env::var(name).ok().filter(|value| !value.is_empty());
-            match RELAY_VARIABLES.iter().find_map(|name| set(name).map(|value| (value, *name))) {
+            match RELAY_VARIABLES
+                .iter()
+                .find_map(|name| set(name).map(|value| (value, *name)))
+            {
                 Some(found) => found,
                 None => return Ok(None),
             }
@@ -47,22 +50,40 @@ fn relay_url(options: &EndpointOptions) -> Result<Option<RelayUrl>, Status> {
     };
     match text.parse() {
         Ok(url) => Ok(Some(url)),
-        Err(error) => Err(fail(format!("{origin} is {text:?}, which is not a URL ({error}): write https://relay.example.com"))),
+        Err(error) => Err(fail(format!(
+            "{origin} is {text:?}, which is not a URL ({error}): write https://relay.example.com"
+        ))),
     }
 }
 
 /// Whether the relay can be asked for this side's public address, which plain HTTP development relays can't.
 fn relay_config(url: &RelayUrl) -> iroh::RelayConfig {
-    if url.scheme() == "http" { iroh::RelayConfig::new(url.clone(), None) } else { url.clone().into() }
+    if url.scheme() == "http" {
+        iroh::RelayConfig::new(url.clone(), None)
+    } else {
+        url.clone().into()
+    }
 }
 
 fn transport(options: &EndpointOptions, admitted: bool) -> Result<QuicTransportConfig, Status> {
-    let idle = IdleTimeout::try_from(options.idle_timeout)
-        .map_err(|_| fail(format!("idle_timeout of {:?} is too long", options.idle_timeout)))?;
+    let idle = IdleTimeout::try_from(options.idle_timeout).map_err(|_| {
+        fail(format!(
+            "idle_timeout of {:?} is too long",
+            options.idle_timeout
+        ))
+    })?;
     let (streams, uni, window) = if admitted {
-        (options.limits.streams, limits::MAX_UNI_STREAMS, limits::CONNECTION_WINDOW)
+        (
+            options.limits.streams,
+            limits::MAX_UNI_STREAMS,
+            limits::CONNECTION_WINDOW,
+        )
     } else {
-        (limits::PRE_ADMISSION_STREAMS, 0, limits::PRE_ADMISSION_WINDOW)
+        (
+            limits::PRE_ADMISSION_STREAMS,
+            0,
+            limits::PRE_ADMISSION_WINDOW,
+        )
     };
     Ok(QuicTransportConfig::builder()
         .max_concurrent_bidi_streams(VarInt::from_u32(streams))
@@ -88,7 +109,11 @@ impl Net {
             )));
         }
         let relay = relay_url(options)?;
-        let mut identity = options.identity.as_deref().map(Identity::open).transpose()?;
+        let mut identity = options
+            .identity
+            .as_deref()
+            .map(Identity::open)
+            .transpose()?;
         let mut builder = Endpoint::builder(presets::Minimal);
         let public = options.network == Network::Public;
         if public {
@@ -110,11 +135,18 @@ impl Net {
         if let Some(identity) = &identity {
             builder = builder.secret_key(identity.key.clone());
         }
-        let port = identity.as_ref().and_then(|identity| identity.port).filter(|_| serving);
+        let port = identity
+            .as_ref()
+            .and_then(|identity| identity.port)
+            .filter(|_| serving);
         if let Some(port) = port {
             // iroh would fall back to another port; an address that is kept must not.
             if let Err(error) = wait_for_port(port).await {
-                let path = options.identity.as_deref().unwrap_or(std::path::Path::new("")).display();
+                let path = options
+                    .identity
+                    .as_deref()
+                    .unwrap_or(std::path::Path::new(""))
+                    .display();
                 return Err(Status::unsent(
                     Code::ALREADY_EXISTS,
                     format!(
@@ -123,28 +155,46 @@ impl Net {
                     ),
                 ));
             }
-            let bad = |error: &dyn std::fmt::Display| fail(format!("UDP port {port} can't be bound: {error}"));
+            let bad = |error: &dyn std::fmt::Display| {
+                fail(format!("UDP port {port} can't be bound: {error}"))
+            };
             builder = builder.clear_ip_transports();
-            builder = builder.bind_addr((Ipv4Addr::UNSPECIFIED, port)).map_err(|error| bad(&error))?;
+            builder = builder
+                .bind_addr((Ipv4Addr::UNSPECIFIED, port))
+                .map_err(|error| bad(&error))?;
             let optional = BindOpts::default().set_is_required(false);
             builder = builder
                 .bind_addr_with_opts((Ipv6Addr::UNSPECIFIED, port), optional)
                 .map_err(|error| bad(&error))?;
         }
-        let endpoint = builder.bind().await.map_err(|error| fail(format!("no UDP socket could be bound: {error}")))?;
+        let endpoint = builder
+            .bind()
+            .await
+            .map_err(|error| fail(format!("no UDP socket could be bound: {error}")))?;
         if let Some(identity) = identity.as_mut().filter(|_| serving)
-            && let Some(bound) = endpoint.bound_sockets().iter().find(|socket| socket.is_ipv4())
+            && let Some(bound) = endpoint
+                .bound_sockets()
+                .iter()
+                .find(|socket| socket.is_ipv4())
         {
             identity.keep_port(bound.port())?;
         }
         let address = address_of(&endpoint, relay.as_ref());
         let id = endpoint.id();
-        Ok(Self { endpoint: Mutex::new(Some(endpoint)), id, address, admitted: transport(options, true)? })
+        Ok(Self {
+            endpoint: Mutex::new(Some(endpoint)),
+            id,
+            address,
+            admitted: transport(options, true)?,
+        })
     }
 
     /// The endpoint, until it is closed.
     pub(crate) fn endpoint(&self) -> Option<Endpoint> {
-        self.endpoint.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.endpoint
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     /// Its endpoint id.
@@ -158,25 +208,41 @@ impl Net {
     }
 
     /// Dials an address, for at most `wait`.
-    pub(crate) async fn dial(&self, address: &Address, wait: Duration) -> Result<Connection, Status> {
-        let id = EndpointId::from_bytes(&address.endpoint_id)
-            .map_err(|_| fail("the address holds an endpoint id that is no public key: copy it again"))?;
+    pub(crate) async fn dial(
+        &self,
+        address: &Address,
+        wait: Duration,
+    ) -> Result<Connection, Status> {
+        let id = EndpointId::from_bytes(&address.endpoint_id).map_err(|_| {
+            fail("the address holds an endpoint id that is no public key: copy it again")
+        })?;
         let unavailable = |text: String| Status::transport(Code::UNAVAILABLE, text, false);
         if id == self.id {
-            return Err(fail("the address is this endpoint's own: a client needs an identity other than its server's"));
+            return Err(fail(
+                "the address is this endpoint's own: a client needs an identity other than its server's",
+            ));
         }
         let Some(endpoint) = self.endpoint() else {
             return Err(fail("the endpoint is closed: make a new client"));
         };
-        let mut ways: Vec<TransportAddr> = address.direct.iter().copied().map(TransportAddr::Ip).collect();
+        let mut ways: Vec<TransportAddr> = address
+            .direct
+            .iter()
+            .copied()
+            .map(TransportAddr::Ip)
+            .collect();
         if let Some(relay) = &address.relay {
             match relay.parse::<RelayUrl>() {
                 Ok(url) => {
                     // A relay that is only in the address is not yet one of ours.
-                    endpoint.insert_relay(url.clone(), relay_config(&url).into()).await;
+                    endpoint
+                        .insert_relay(url.clone(), relay_config(&url).into())
+                        .await;
                     ways.push(TransportAddr::Relay(url));
                 }
-                Err(error) => tracing::warn!(target: "aster", "the relay {relay:?} of the address is not a URL: {error}"),
+                Err(error) => {
+                    tracing::warn!(target: "aster", "the relay {relay:?} of the address is not a URL: {error}")
+                }
             }
         }
         let tried = describe(address);
@@ -191,9 +257,11 @@ impl Net {
         };
         match tokio::time::timeout(wait, dialling).await {
             Ok(Ok(connection)) => Ok(connection),
-            Ok(Err(error)) if error.contains("application protocol") || error.contains("120") => Err(unavailable(format!(
-                "{tried} does not speak aster/1: it is another program, or a version of Aster that this one can't talk to"
-            ))),
+            Ok(Err(error)) if error.contains("application protocol") || error.contains("120") => {
+                Err(unavailable(format!(
+                    "{tried} does not speak aster/1: it is another program, or a version of Aster that this one can't talk to"
+                )))
+            }
             Ok(Err(error)) => Err(unavailable(format!(
                 "can't reach {tried}: {error}; check that the server runs and that the address is its current one"
             ))),
@@ -206,7 +274,11 @@ impl Net {
 
     /// Closes the endpoint; peers are told.
     pub(crate) async fn close(&self) {
-        let endpoint = self.endpoint.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let endpoint = self
+            .endpoint
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
         if let Some(endpoint) = endpoint {
             endpoint.close().await;
         }
@@ -215,7 +287,11 @@ impl Net {
 
 impl Drop for Net {
     fn drop(&mut self) {
-        let endpoint = self.endpoint.get_mut().unwrap_or_else(PoisonError::into_inner).take();
+        let endpoint = self
+            .endpoint
+            .get_mut()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
         if let Some(endpoint) = endpoint
             && let Ok(runtime) = tokio::runtime::Handle::try_current()
         {
@@ -226,12 +302,25 @@ impl Drop for Net {
 
 /// Where an endpoint can be reached: what is known now, without asking anybody.
 fn address_of(endpoint: &Endpoint, relay: Option<&RelayUrl>) -> Address {
-    let mut direct: Vec<SocketAddr> = endpoint.addr().ip_addrs().copied().filter(|a| is_lasting(a.ip())).collect();
-    if let Some(bound) = endpoint.bound_sockets().iter().find(|socket| socket.is_ipv4()) {
+    let mut direct: Vec<SocketAddr> = endpoint
+        .addr()
+        .ip_addrs()
+        .copied()
+        .filter(|a| is_lasting(a.ip()))
+        .collect();
+    if let Some(bound) = endpoint
+        .bound_sockets()
+        .iter()
+        .find(|socket| socket.is_ipv4())
+    {
         // iroh leaves loopback out where there is another interface; programs on one machine need it.
         direct.insert(0, SocketAddr::new(Ipv4Addr::LOCALHOST.into(), bound.port()));
     }
-    Address::new(*endpoint.id().as_bytes(), relay.map(ToString::to_string), direct)
+    Address::new(
+        *endpoint.id().as_bytes(),
+        relay.map(ToString::to_string),
+        direct,
+    )
 }
 
 /// Waits until a port is free, for a short while: a server that is closing gives its port up a moment later.
@@ -255,13 +344,26 @@ fn is_lasting(ip: IpAddr) -> bool {
 }
 
 fn describe(address: &Address) -> String {
-    let id: String = address.endpoint_id.iter().take(5).map(|byte| format!("{byte:02x}")).collect();
+    let id: String = address
+        .endpoint_id
+        .iter()
+        .take(5)
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
     let mut ways: Vec<String> = address.direct.iter().map(ToString::to_string).collect();
     ways.extend(address.relay.iter().map(|relay| format!("relay {relay}")));
-    if ways.is_empty() { format!("{id} (by discovery)") } else { format!("{id} ({})", ways.join(", ")) }
+    if ways.is_empty() {
+        format!("{id} (by discovery)")
+    } else {
+        format!("{id} ({})", ways.join(", "))
+    }
 }
 
 /// The first line of an error that may have many.
 fn short(text: &str) -> String {
-    text.lines().next().unwrap_or("unknown reason").trim().to_owned()
+    text.lines()
+        .next()
+        .unwrap_or("unknown reason")
+        .trim()
+        .to_owned()
 }

@@ -46,7 +46,9 @@ struct Inner {
 
 impl std::fmt::Debug for Server {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Server").field("address", &self.address().to_string()).finish()
+        f.debug_struct("Server")
+            .field("address", &self.address().to_string())
+            .finish()
     }
 }
 
@@ -58,7 +60,10 @@ impl Server {
     pub async fn start(services: Vec<Service>, options: ServerOptions) -> Result<Self, Status> {
         let registry = contracts::registry(services)?;
         let net = Net::bind(&options.endpoint, true).await?;
-        let me = Introduction { agent: options.endpoint.agent.clone(), limits: options.endpoint.limits };
+        let me = Introduction {
+            agent: options.endpoint.agent.clone(),
+            limits: options.endpoint.limits,
+        };
         let inner = Arc::new(Inner {
             net,
             registry,
@@ -159,7 +164,11 @@ impl Inner {
         let conns = self.all();
         let mut work = JoinSet::new();
         for conn in conns {
-            conn.close(code, "the server shut down", Status::transport(Code::UNAVAILABLE, "the server shut down", true));
+            conn.close(
+                code,
+                "the server shut down",
+                Status::transport(Code::UNAVAILABLE, "the server shut down", true),
+            );
             // Close hooks of sessions run now.
             work.spawn(async move { conn.wait_hooks().await });
         }
@@ -170,14 +179,18 @@ impl Inner {
 
     async fn accept(self: Arc<Self>) {
         let mut closed = self.closed.subscribe();
-        let Some(endpoint) = self.net.endpoint() else { return };
+        let Some(endpoint) = self.net.endpoint() else {
+            return;
+        };
         loop {
             let incoming = tokio::select! {
                 incoming = endpoint.accept() => incoming,
                 _ = closed.wait_for(|closed| *closed) => return,
             };
             let Some(incoming) = incoming else { return };
-            if self.unadmitted.load(Ordering::Acquire) >= limits::MAX_UNADMITTED || self.draining.load(Ordering::Acquire) {
+            if self.unadmitted.load(Ordering::Acquire) >= limits::MAX_UNADMITTED
+                || self.draining.load(Ordering::Acquire)
+            {
                 incoming.refuse();
                 continue;
             }
@@ -209,8 +222,13 @@ impl Inner {
             let of_peer = conns.values().filter(|conn| *conn.peer_id == *peer).count();
             if of_peer >= self.per_peer {
                 drop(conns);
-                let text = format!("this endpoint id has {of_peer} connections open here, the most allowed: close one");
-                quic.close(VarInt::from_u32(close::connection::TOO_MANY), text.as_bytes());
+                let text = format!(
+                    "this endpoint id has {of_peer} connections open here, the most allowed: close one"
+                );
+                quic.close(
+                    VarInt::from_u32(close::connection::TOO_MANY),
+                    text.as_bytes(),
+                );
                 return;
             }
             let number = {

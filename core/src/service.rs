@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use aster_proto::call::{Codec, Route};
 use aster_proto::contract::{MethodRef, Scope};
@@ -36,14 +37,21 @@ pub struct Service {
 
 impl std::fmt::Debug for Service {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Service").field("name", &self.contract.name()).field("version", &self.contract.version()).finish()
+        f.debug_struct("Service")
+            .field("name", &self.contract.name())
+            .field("version", &self.contract.version())
+            .finish()
     }
 }
 
 impl Service {
     /// A service of this contract whose calls go to `dispatch`.
     pub fn new(contract: Contract, dispatch: Arc<dyn Dispatch>) -> Self {
-        Self { contract, dispatch, checked: false }
+        Self {
+            contract,
+            dispatch,
+            checked: false,
+        }
     }
 
     /// Whether the engine checks request payloads against the contract before it hands them over; a payload that does
@@ -70,13 +78,19 @@ pub(crate) struct Target {
     pub(crate) service: Arc<Service>,
     pub(crate) method: MethodRef,
     pub(crate) codec: Codec,
+    /// The longest a call may take, as the service's author has set it.
+    pub(crate) timeout: Option<Duration>,
 }
 
 impl Target {
     /// `Service.method`, for texts.
     pub(crate) fn name(&self) -> String {
         let compiled = self.service.contract.compiled();
-        format!("{}.{}", self.service.contract.name(), compiled.method_name(self.method.index))
+        format!(
+            "{}.{}",
+            self.service.contract.name(),
+            compiled.method_name(self.method.index)
+        )
     }
 
     pub(crate) fn is_session(&self) -> bool {
@@ -97,18 +111,28 @@ impl Registry {
     pub(crate) fn new(services: Vec<Service>) -> Result<Self, Status> {
         let mut registry = Self::default();
         for service in services {
-            let key = (service.contract.name().to_owned(), service.contract.version());
+            let key = (
+                service.contract.name().to_owned(),
+                service.contract.version(),
+            );
             if registry.services.contains_key(&key) {
                 return Err(Status::unsent(
                     Code::ALREADY_EXISTS,
-                    format!("service {} version {} is given twice: give each name and version once", key.0, key.1),
+                    format!(
+                        "service {} version {} is given twice: give each name and version once",
+                        key.0, key.1
+                    ),
                 ));
             }
             registry.offers.push(service.offer());
-            registry.by_id.insert(*service.contract.id().as_bytes(), service.contract.clone());
+            registry
+                .by_id
+                .insert(*service.contract.id().as_bytes(), service.contract.clone());
             registry.services.insert(key, Arc::new(service));
         }
-        registry.offers.sort_by(|a, b| (&a.service, a.version).cmp(&(&b.service, b.version)));
+        registry
+            .offers
+            .sort_by(|a, b| (&a.service, a.version).cmp(&(&b.service, b.version)));
         Ok(registry)
     }
 
@@ -121,14 +145,23 @@ impl Registry {
     }
 
     pub(crate) fn add_internal(&mut self, service: Service) {
-        let key = (service.contract.name().to_owned(), service.contract.version());
+        let key = (
+            service.contract.name().to_owned(),
+            service.contract.version(),
+        );
         self.services.insert(key, Arc::new(service));
     }
 
     /// What a route leads to, or why it leads nowhere.
     pub(crate) fn resolve(&self, route: &Route<'_>) -> Result<Target, Status> {
-        let Some(service) = self.services.get(&(route.service.to_owned(), route.version)) else {
-            return Err(Status::rejected(Code::UNIMPLEMENTED, unknown_service(route.service, Some(route.version), &self.offers)));
+        let Some(service) = self
+            .services
+            .get(&(route.service.to_owned(), route.version))
+        else {
+            return Err(Status::rejected(
+                Code::UNIMPLEMENTED,
+                unknown_service(route.service, Some(route.version), &self.offers),
+            ));
         };
         let compiled = service.contract.compiled();
         if let Some(contract) = &route.contract
@@ -148,31 +181,65 @@ impl Registry {
             let hint = match compiled.nearest_method(route.method) {
                 Some(near) => format!("did you mean {near}?"),
                 None => {
-                    let names: Vec<&str> = compiled.contract().methods().iter().map(|m| m.name.as_str()).collect();
+                    let names: Vec<&str> = compiled
+                        .contract()
+                        .methods()
+                        .iter()
+                        .map(|m| m.name.as_str())
+                        .collect();
                     format!("it has {}", names.join(", "))
                 }
             };
             return Err(Status::rejected(
                 Code::UNIMPLEMENTED,
-                format!("{} version {} has no method {:?}: {hint}", route.service, route.version, route.method),
+                format!(
+                    "{} version {} has no method {:?}: {hint}",
+                    route.service, route.version, route.method
+                ),
             ));
         };
-        Ok(Target { service: service.clone(), method, codec: route.codec })
+        let timeout = service
+            .contract
+            .manifest()
+            .methods
+            .get(route.method)
+            .and_then(|manifest| manifest.timeout_ms)
+            .map(Duration::from_millis);
+        Ok(Target {
+            service: service.clone(),
+            method,
+            codec: route.codec,
+            timeout,
+        })
     }
 }
 
 /// The text for a service that is not among those offered.
 pub(crate) fn unknown_service(name: &str, version: Option<u32>, offers: &[Offer]) -> String {
-    let versions: Vec<String> =
-        offers.iter().filter(|offer| offer.service == name).map(|offer| offer.version.to_string()).collect();
+    let versions: Vec<String> = offers
+        .iter()
+        .filter(|offer| offer.service == name)
+        .map(|offer| offer.version.to_string())
+        .collect();
     match version {
         Some(version) if !versions.is_empty() => {
-            format!("service {name} has no version {version} here: it has {}", versions.join(", "))
+            format!(
+                "service {name} has no version {version} here: it has {}",
+                versions.join(", ")
+            )
         }
-        _ if offers.is_empty() => format!("there is no service {name:?} here: this peer offers none"),
+        _ if offers.is_empty() => {
+            format!("there is no service {name:?} here: this peer offers none")
+        }
         _ => {
-            let names: Vec<String> = offers.iter().map(|o| format!("{} v{}", o.service, o.version)).collect();
-            format!("there is no service {name:?} here: this peer offers {}", names.join(", "))
+            let names: Vec<String> = offers
+                .iter()
+                .map(|o| format!("{} v{}", o.service, o.version))
+                .collect();
+            format!(
+                "there is no service {name:?} here: this peer offers {}",
+                names.join(", ")
+            )
         }
     }
 }

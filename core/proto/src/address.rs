@@ -53,13 +53,24 @@ impl std::error::Error for AddressError {}
 
 impl Address {
     /// An address of these parts, with the direct addresses sorted, without duplicates, and cut to [`MAX_DIRECT`].
-    pub fn new(endpoint_id: [u8; 32], relay: Option<String>, direct: impl IntoIterator<Item = SocketAddr>) -> Self {
+    pub fn new(
+        endpoint_id: [u8; 32],
+        relay: Option<String>,
+        direct: impl IntoIterator<Item = SocketAddr>,
+    ) -> Self {
         // Without the flow and the scope of IPv6, which mean something only on the machine they were read on.
-        let mut direct: Vec<SocketAddr> = direct.into_iter().map(|at| SocketAddr::new(at.ip(), at.port())).collect();
+        let mut direct: Vec<SocketAddr> = direct
+            .into_iter()
+            .map(|at| SocketAddr::new(at.ip(), at.port()))
+            .collect();
         direct.sort_unstable();
         direct.dedup();
         direct.truncate(MAX_DIRECT);
-        Self { endpoint_id, relay, direct }
+        Self {
+            endpoint_id,
+            relay,
+            direct,
+        }
     }
 
     /// An address that is only an identity, for peers that discovery can find.
@@ -118,10 +129,15 @@ impl FromStr for Address {
         }
         let fail = |why: String| Err(AddressError(why));
         if text.is_empty() {
-            return fail("the address is empty: pass the aster1… line that the server printed".into());
+            return fail(
+                "the address is empty: pass the aster1… line that the server printed".into(),
+            );
         }
         if text.len() > MAX_LEN {
-            return fail(format!("the address has {} characters: the longest has {MAX_LEN}", text.len()));
+            return fail(format!(
+                "the address has {} characters: the longest has {MAX_LEN}",
+                text.len()
+            ));
         }
         let Some(body) = text.strip_prefix(PREFIX) else {
             let shown: String = text.chars().take(24).collect();
@@ -145,18 +161,26 @@ impl FromStr for Address {
                     PREFIX.len() + index + 1
                 ));
             }
-            Err(_) => return fail("the address has characters that no address has: copy it again".into()),
+            Err(_) => {
+                return fail("the address has characters that no address has: copy it again".into());
+            }
         };
         // Version, id and checksum: the shortest address there is.
         if bytes.len() < 1 + 32 + CHECKSUM {
-            return fail(format!("the address is cut short ({} characters): copy it again, whole", text.len()));
+            return fail(format!(
+                "the address is cut short ({} characters): copy it again, whole",
+                text.len()
+            ));
         }
         let (bytes, sum) = bytes.split_at(bytes.len() - CHECKSUM);
         if checksum(bytes) != *sum {
             return fail("the address has a typo or is cut short (its checksum is wrong): copy it again, whole".into());
         }
         if bytes[0] != FORMAT {
-            return fail(format!("the address has format {}, from a newer Aster: update this side", bytes[0]));
+            return fail(format!(
+                "the address has format {}, from a newer Aster: update this side",
+                bytes[0]
+            ));
         }
         let mut endpoint_id = [0; 32];
         endpoint_id.copy_from_slice(&bytes[1..33]);
@@ -166,11 +190,22 @@ impl FromStr for Address {
         while let Some(field) = reader.field().map_err(bad)? {
             match field.tag {
                 TAG_RELAY if field.value.len() > MAX_RELAY => {
-                    return fail(format!("the relay URL of the address is over {MAX_RELAY} bytes, the most allowed"));
+                    return fail(format!(
+                        "the relay URL of the address is over {MAX_RELAY} bytes, the most allowed"
+                    ));
                 }
-                TAG_RELAY => relay = Some(field.as_str("the relay of the address").map_err(bad)?.to_owned()),
+                TAG_RELAY => {
+                    relay = Some(
+                        field
+                            .as_str("the relay of the address")
+                            .map_err(bad)?
+                            .to_owned(),
+                    )
+                }
                 TAG_DIRECT if direct.len() == MAX_DIRECT => {
-                    return fail(format!("the address lists over {MAX_DIRECT} socket addresses, the most allowed"));
+                    return fail(format!(
+                        "the address lists over {MAX_DIRECT} socket addresses, the most allowed"
+                    ));
                 }
                 TAG_DIRECT => direct.push(socket(field.value)?),
                 _ => field.unknown("the address").map_err(bad)?,
@@ -182,14 +217,23 @@ impl FromStr for Address {
 
 fn socket(bytes: &[u8]) -> Result<SocketAddr, AddressError> {
     let ip = match bytes.len() {
-        6 => <[u8; 4]>::try_from(&bytes[..4]).map(|ip| IpAddr::V4(Ipv4Addr::from(ip))).ok(),
-        18 => <[u8; 16]>::try_from(&bytes[..16]).map(|ip| IpAddr::V6(Ipv6Addr::from(ip))).ok(),
+        6 => <[u8; 4]>::try_from(&bytes[..4])
+            .map(|ip| IpAddr::V4(Ipv4Addr::from(ip)))
+            .ok(),
+        18 => <[u8; 16]>::try_from(&bytes[..16])
+            .map(|ip| IpAddr::V6(Ipv6Addr::from(ip)))
+            .ok(),
         _ => None,
     };
     let Some(ip) = ip else {
-        return Err(AddressError("a socket address in the address is neither IPv4 nor IPv6".into()));
+        return Err(AddressError(
+            "a socket address in the address is neither IPv4 nor IPv6".into(),
+        ));
     };
-    Ok(SocketAddr::new(ip, u16::from_be_bytes([bytes[bytes.len() - 2], bytes[bytes.len() - 1]])))
+    Ok(SocketAddr::new(
+        ip,
+        u16::from_be_bytes([bytes[bytes.len() - 2], bytes[bytes.len() - 1]]),
+    ))
 }
 
 /// 64 hex digits as 32 bytes.
@@ -223,9 +267,18 @@ mod tests {
         let address = sample();
         let text = address.to_string();
         assert_eq!(text.parse(), Ok(address));
-        let short = Address::new([0xab; 32], None, ["127.0.0.1:4711".parse().expect("a socket address")]);
+        let short = Address::new(
+            [0xab; 32],
+            None,
+            ["127.0.0.1:4711".parse().expect("a socket address")],
+        );
         assert!(short.to_string().len() < 80, "{short}");
-        assert_eq!(format!(" {text}\n").parse::<Address>().map(|a| a.to_string()), Ok(text));
+        assert_eq!(
+            format!(" {text}\n")
+                .parse::<Address>()
+                .map(|a| a.to_string()),
+            Ok(text)
+        );
     }
 
     #[test]
@@ -235,7 +288,9 @@ mod tests {
             let mut typo = text.clone().into_bytes();
             typo[at] = if typo[at] == b'x' { b'y' } else { b'x' };
             let typo = String::from_utf8(typo).expect("ASCII");
-            let error = typo.parse::<Address>().expect_err("a typo was taken for an address");
+            let error = typo
+                .parse::<Address>()
+                .expect_err("a typo was taken for an address");
             assert!(error.to_string().contains("typo"), "{error}");
         }
     }
@@ -243,7 +298,11 @@ mod tests {
     #[test]
     fn a4_a_truncated_and_a_foreign_text_have_messages_of_their_own() {
         let text = sample().to_string();
-        let message = |text: &str| text.parse::<Address>().expect_err("not an address").to_string();
+        let message = |text: &str| {
+            text.parse::<Address>()
+                .expect_err("not an address")
+                .to_string()
+        };
         assert!(message(&text[..40]).contains("cut short"));
         assert!(message("http://localhost:8080").contains("URL or host:port"));
         assert!(message("aster2abc").contains("newer Aster"));
@@ -255,18 +314,26 @@ mod tests {
     #[test]
     fn a_relay_up_to_the_limit_fits_and_a_longer_one_is_refused() {
         let with = |length: usize| {
-            let direct: Vec<SocketAddr> = (1..=4).map(|port| SocketAddr::new(Ipv6Addr::LOCALHOST.into(), port)).collect();
+            let direct: Vec<SocketAddr> = (1..=4)
+                .map(|port| SocketAddr::new(Ipv6Addr::LOCALHOST.into(), port))
+                .collect();
             Address::new([0xff; 32], Some("r".repeat(length)), direct)
         };
         let longest = with(MAX_RELAY);
         assert_eq!(longest.to_string().parse(), Ok(longest));
-        let error = with(MAX_RELAY + 1).to_string().parse::<Address>().expect_err("over the limit");
+        let error = with(MAX_RELAY + 1)
+            .to_string()
+            .parse::<Address>()
+            .expect_err("over the limit");
         assert!(error.to_string().contains("relay"), "{error}");
     }
 
     #[test]
     fn a_bare_endpoint_id_is_an_address() {
-        assert!("+a".repeat(32).parse::<Address>().is_err(), "a sign is not a hex digit");
+        assert!(
+            "+a".repeat(32).parse::<Address>().is_err(),
+            "a sign is not a hex digit"
+        );
         let id = "ab".repeat(32);
         assert_eq!(id.parse(), Ok(Address::from_id([0xab; 32])));
     }

@@ -102,12 +102,25 @@ mod tag {
 impl<'a> CallHeader<'a> {
     /// A header with only a route.
     pub fn new(route: RouteRef<'a>) -> Self {
-        Self { route, session: None, deadline_ms: None, compress: false, metadata: Metadata::new() }
+        Self {
+            route,
+            session: None,
+            deadline_ms: None,
+            compress: false,
+            metadata: Metadata::new(),
+        }
     }
 
     /// Appends the tagged fields.
     pub fn encode(&self, out: &mut BytesMut) {
-        encode_header(out, &self.route, self.session, self.deadline_ms, self.compress, &self.metadata);
+        encode_header(
+            out,
+            &self.route,
+            self.session,
+            self.deadline_ms,
+            self.compress,
+            &self.metadata,
+        );
     }
 
     /// Reads the tagged fields.
@@ -120,7 +133,8 @@ impl<'a> CallHeader<'a> {
             )));
         }
         let mut route = RouteFields::default();
-        let (mut session, mut deadline_ms, mut compress, mut metadata) = (None, None, false, Metadata::new());
+        let (mut session, mut deadline_ms, mut compress, mut metadata) =
+            (None, None, false, Metadata::new());
         let mut reader = Reader::new(bytes, "a call header");
         while let Some(field) = reader.field()? {
             if route.take(&field)? {
@@ -137,7 +151,13 @@ impl<'a> CallHeader<'a> {
                 _ => field.unknown("a call header")?,
             }
         }
-        Ok(Self { route: route.finish()?, session, deadline_ms, compress, metadata })
+        Ok(Self {
+            route: route.finish()?,
+            session,
+            deadline_ms,
+            compress,
+            metadata,
+        })
     }
 
     /// Reads only the route of a header, whatever is wrong with the rest.
@@ -182,7 +202,10 @@ impl<'a> RouteFields<'a> {
             tag::METHOD => self.method = Some(name(field.as_str("a method name")?, "method")?),
             tag::CONTRACT => {
                 let contract = <[u8; 32]>::try_from(field.value).map_err(|_| {
-                    WireError::malformed(format!("a contract id is {} bytes: it has 32", field.value.len()))
+                    WireError::malformed(format!(
+                        "a contract id is {} bytes: it has 32",
+                        field.value.len()
+                    ))
                 })?;
                 self.contract = Some(contract);
             }
@@ -205,10 +228,25 @@ impl<'a> RouteFields<'a> {
                 codec: None,
                 define: None,
             } => Ok(RouteRef::Defined(number)),
-            Self { defined: None, service: Some(service), version: Some(version), method: Some(method), .. } => {
+            Self {
+                defined: None,
+                service: Some(service),
+                version: Some(version),
+                method: Some(method),
+                ..
+            } => {
                 let codec = self.codec.unwrap_or_default();
-                let route = Route { service, version, method, contract: self.contract, codec };
-                Ok(RouteRef::Full { route, define: self.define })
+                let route = Route {
+                    service,
+                    version,
+                    method,
+                    contract: self.contract,
+                    codec,
+                };
+                Ok(RouteRef::Full {
+                    route,
+                    define: self.define,
+                })
             }
             _ => Err(WireError::malformed(
                 "a call header needs service, version and method, or a route number and nothing else of a route",
@@ -291,7 +329,14 @@ pub fn put_lane_cancel(out: &mut BytesMut, id: u64) {
 /// Appends a `LaneReply` frame: `varint(call id)`, `varint(status length)`, the status, the message.
 ///
 /// The message is there if and only if the status is OK. `initial` is the initial response metadata.
-pub fn put_lane_reply(out: &mut BytesMut, id: u64, flags: u8, initial: &Metadata, status: &Status, message: &[u8]) {
+pub fn put_lane_reply(
+    out: &mut BytesMut,
+    id: u64,
+    flags: u8,
+    initial: &Metadata,
+    status: &Status,
+    message: &[u8],
+) {
     let mut head = BytesMut::new();
     status.encode(&mut head);
     Status::encode_initial(initial, &mut head);
@@ -347,15 +392,29 @@ impl LaneFrame {
         match frame.kind() {
             kind::LANE_CALL => {
                 // A message that is elsewhere says there whether it is compressed.
-                frame.only(if compressed { flag::COMPRESSED } else { flag::BODY }, "a lane call")?;
+                frame.only(
+                    if compressed {
+                        flag::COMPRESSED
+                    } else {
+                        flag::BODY
+                    },
+                    "a lane call",
+                )?;
                 let id = take_varint(&mut frame.payload, "a lane call")?;
                 let header = take_block(&mut frame.payload, "a lane call")?;
                 let body = frame.has(flag::BODY);
                 if body && !frame.payload.is_empty() {
-                    return Err(WireError::malformed("a lane call holds a message and says it follows elsewhere"));
+                    return Err(WireError::malformed(
+                        "a lane call holds a message and says it follows elsewhere",
+                    ));
                 }
                 let message = (!body).then(|| frame.payload.clone());
-                Ok(Self::Call { id, header, message, compressed })
+                Ok(Self::Call {
+                    id,
+                    header,
+                    message,
+                    compressed,
+                })
             }
             kind::LANE_CANCEL => {
                 frame.only(0, "a lane cancel")?;
@@ -370,12 +429,23 @@ impl LaneFrame {
                 frame.only(flag::COMPRESSED, "a lane reply")?;
                 let id = take_varint(&mut frame.payload, "a lane reply")?;
                 let head = take_block(&mut frame.payload, "a lane reply")?;
-                let (status, initial) =
-                    if head.is_empty() { (Status::ok(), Metadata::new()) } else { Status::decode_with_initial(&head)? };
+                let (status, initial) = if head.is_empty() {
+                    (Status::ok(), Metadata::new())
+                } else {
+                    Status::decode_with_initial(&head)?
+                };
                 if !status.is_ok() && (compressed || !frame.payload.is_empty()) {
-                    return Err(WireError::malformed("a lane reply holds both an error and a message"));
+                    return Err(WireError::malformed(
+                        "a lane reply holds both an error and a message",
+                    ));
                 }
-                Ok(Self::Reply { id, status: Box::new(status), initial, message: frame.payload, compressed })
+                Ok(Self::Reply {
+                    id,
+                    status: Box::new(status),
+                    initial,
+                    message: frame.payload,
+                    compressed,
+                })
             }
             _ => Ok(Self::Unknown),
         }
@@ -427,7 +497,10 @@ pub struct RequestMachine {
 impl RequestMachine {
     /// The start of the direction, after the header.
     pub fn new(pattern: Pattern) -> Self {
-        Self { pattern, messages: 0 }
+        Self {
+            pattern,
+            messages: 0,
+        }
     }
 
     /// What the next frame means; an error ends the call.
@@ -445,9 +518,12 @@ impl RequestMachine {
                 let compressed = frame.has(flag::COMPRESSED);
                 Ok(Event::Message(frame.payload, compressed))
             }
-            kind::CALL | kind::METADATA | kind::STATUS | kind::LANE_CALL..=kind::LANE_REPLY => Err(
-                WireError::malformed(format!("frame kind {} does not belong after a call header", frame.kind())),
-            ),
+            kind::CALL | kind::METADATA | kind::STATUS | kind::LANE_CALL..=kind::LANE_REPLY => {
+                Err(WireError::malformed(format!(
+                    "frame kind {} does not belong after a call header",
+                    frame.kind()
+                )))
+            }
             _ => Ok(Event::Ignore),
         }
     }
@@ -476,18 +552,27 @@ pub struct AnswerMachine {
 impl AnswerMachine {
     /// The start of an answer.
     pub fn new(pattern: Pattern) -> Self {
-        Self { pattern, metadata: false, messages: 0, ended: false }
+        Self {
+            pattern,
+            metadata: false,
+            messages: 0,
+            ended: false,
+        }
     }
 
     /// What the next frame means; an error ends the call.
     pub fn frame(&mut self, frame: Frame) -> Result<Event, WireError> {
         if self.ended {
-            return Err(WireError::malformed("a frame came after the status of a call"));
+            return Err(WireError::malformed(
+                "a frame came after the status of a call",
+            ));
         }
         match frame.kind() {
             kind::METADATA => {
                 if self.metadata || self.messages > 0 {
-                    return Err(WireError::malformed("response metadata came twice or after a message"));
+                    return Err(WireError::malformed(
+                        "response metadata came twice or after a message",
+                    ));
                 }
                 frame.only(0, "response metadata")?;
                 self.metadata = true;
@@ -517,9 +602,10 @@ impl AnswerMachine {
                 self.ended = true;
                 Ok(Event::Status(Box::new(status)))
             }
-            kind::CALL | kind::LANE_CALL..=kind::LANE_REPLY => {
-                Err(WireError::malformed(format!("frame kind {} does not belong in an answer", frame.kind())))
-            }
+            kind::CALL | kind::LANE_CALL..=kind::LANE_REPLY => Err(WireError::malformed(format!(
+                "frame kind {} does not belong in an answer",
+                frame.kind()
+            ))),
             _ => Ok(Event::Ignore),
         }
     }

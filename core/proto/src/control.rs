@@ -166,11 +166,26 @@ impl Control {
         let mut w = Writer::new(&mut body);
         let byte = match self {
             Self::Hello(hello) => {
-                put_common(&mut w, hello.features, &hello.agent, &hello.credential, &hello.offers, &hello.limits);
+                put_common(
+                    &mut w,
+                    hello.features,
+                    &hello.agent,
+                    &hello.credential,
+                    &hello.offers,
+                    &hello.limits,
+                );
                 kind::HELLO
             }
             Self::Welcome(welcome) => {
-                let Welcome { features, agent, credential, offers, limits, capabilities, expires_ms } = welcome;
+                let Welcome {
+                    features,
+                    agent,
+                    credential,
+                    offers,
+                    limits,
+                    capabilities,
+                    expires_ms,
+                } = welcome;
                 put_common(&mut w, *features, agent, credential, offers, limits);
                 for capability in capabilities {
                     w.bytes(tag::CAPABILITY, false, capability.as_bytes());
@@ -218,7 +233,13 @@ impl Control {
             kind::HELLO => {
                 let mut hello = Hello::default();
                 each(body, "Hello", |field| {
-                    let Hello { features, agent, credential, offers, limits } = &mut hello;
+                    let Hello {
+                        features,
+                        agent,
+                        credential,
+                        offers,
+                        limits,
+                    } = &mut hello;
                     take_common(field, "Hello", features, agent, credential, offers, limits)
                 })?;
                 Self::Hello(hello)
@@ -233,7 +254,9 @@ impl Control {
                                 limits::MAX_CAPABILITIES
                             )));
                         }
-                        welcome.capabilities.push(field.as_str("a capability")?.to_owned());
+                        welcome
+                            .capabilities
+                            .push(field.as_str("a capability")?.to_owned());
                         Ok(())
                     }
                     tag::EXPIRES => {
@@ -241,21 +264,37 @@ impl Control {
                         Ok(())
                     }
                     _ => {
-                        let Welcome { features, agent, credential, offers, limits, .. } = &mut welcome;
-                        take_common(field, "Welcome", features, agent, credential, offers, limits)
+                        let Welcome {
+                            features,
+                            agent,
+                            credential,
+                            offers,
+                            limits,
+                            ..
+                        } = &mut welcome;
+                        take_common(
+                            field, "Welcome", features, agent, credential, offers, limits,
+                        )
                     }
                 })?;
                 Self::Welcome(welcome)
             }
             kind::REFUSED => {
-                let mut refused = Refused { code: 0, reason: String::new() };
+                let mut refused = Refused {
+                    code: 0,
+                    reason: String::new(),
+                };
                 each(body, "Refused", |field| {
                     match field.tag {
                         tag::REFUSED_CODE => {
                             refused.code = u16::try_from(field.as_varint("a status code")?)
-                                .map_err(|_| WireError::malformed("the code in Refused is above 65535"))?;
+                                .map_err(|_| {
+                                    WireError::malformed("the code in Refused is above 65535")
+                                })?;
                         }
-                        tag::REFUSED_REASON => refused.reason = cut(field.as_str("a reason")?).into_owned(),
+                        tag::REFUSED_REASON => {
+                            refused.reason = cut(field.as_str("a reason")?).into_owned()
+                        }
                         _ => field.unknown("Refused")?,
                     }
                     Ok(())
@@ -269,7 +308,9 @@ impl Control {
                 let mut goaway = Goaway::default();
                 each(body, "Goaway", |field| {
                     match field.tag {
-                        tag::GOAWAY_REASON => goaway.reason = cut(field.as_str("a reason")?).into_owned(),
+                        tag::GOAWAY_REASON => {
+                            goaway.reason = cut(field.as_str("a reason")?).into_owned()
+                        }
                         _ => field.unknown("Goaway")?,
                     }
                     Ok(())
@@ -290,7 +331,8 @@ impl Control {
                     return Err(WireError::malformed("CloseSession names no session"));
                 }
                 // Without the number the calls that are still on their way would be cut off.
-                let calls = calls.ok_or_else(|| WireError::malformed("CloseSession has no number of calls"))?;
+                let calls = calls
+                    .ok_or_else(|| WireError::malformed("CloseSession has no number of calls"))?;
                 Self::CloseSession(CloseSession { session, calls })
             }
             kind::PING => Self::Ping(number(body, "Ping")?),
@@ -382,13 +424,19 @@ fn take_common(
         tag::FEATURES => *features = field.as_varint("feature bits")?,
         tag::AGENT => {
             // It ends up in logs and on terminals, where control characters do harm.
-            let printable = field.as_str("an agent name")?.chars().filter(|c| !c.is_control());
+            let printable = field
+                .as_str("an agent name")?
+                .chars()
+                .filter(|c| !c.is_control());
             *agent = printable.take(limits::MAX_NAME).collect();
         }
         tag::CREDENTIAL => *credential = Some(Bytes::copy_from_slice(field.value)),
         tag::OFFER => {
             if offers.len() == limits::MAX_OFFERS {
-                return Err(WireError::too_large(format!("{what} offers over {} services", limits::MAX_OFFERS)));
+                return Err(WireError::too_large(format!(
+                    "{what} offers over {} services",
+                    limits::MAX_OFFERS
+                )));
             }
             offers.push(take_offer(field.value)?);
         }
@@ -409,7 +457,11 @@ fn take_offer(body: &[u8]) -> Result<Offer, WireError> {
                 scope = match field.as_varint("a scope")? {
                     0 => Scope::Shared,
                     1 => Scope::Session,
-                    other => return Err(WireError::unsupported(format!("scope {other} of a service is not known here"))),
+                    other => {
+                        return Err(WireError::unsupported(format!(
+                            "scope {other} of a service is not known here"
+                        )));
+                    }
                 }
             }
             _ => field.unknown("an offer")?,
@@ -417,10 +469,19 @@ fn take_offer(body: &[u8]) -> Result<Offer, WireError> {
         Ok(())
     })?;
     match (service, version, contract) {
-        (Some(service), Some(version), Some(contract)) if !service.is_empty() && service.len() <= limits::MAX_NAME => {
-            Ok(Offer { service, version, contract, scope })
+        (Some(service), Some(version), Some(contract))
+            if !service.is_empty() && service.len() <= limits::MAX_NAME =>
+        {
+            Ok(Offer {
+                service,
+                version,
+                contract,
+                scope,
+            })
         }
-        _ => Err(WireError::malformed("an offer needs a service name, a version and a 32-byte contract id")),
+        _ => Err(WireError::malformed(
+            "an offer needs a service name, a version and a 32-byte contract id",
+        )),
     }
 }
 
@@ -431,7 +492,8 @@ fn take_limits(body: &[u8]) -> Result<Limits, WireError> {
         match field.tag {
             tag::LIMIT_MESSAGE => taken.message = small(field.as_varint("a limit")?) as usize,
             tag::LIMIT_METADATA => {
-                taken.metadata = (small(field.as_varint("a limit")?) as usize).min(limits::MAX_METADATA);
+                taken.metadata =
+                    (small(field.as_varint("a limit")?) as usize).min(limits::MAX_METADATA);
             }
             tag::LIMIT_IN_FLIGHT => taken.in_flight = small(field.as_varint("a limit")?),
             tag::LIMIT_STREAMS => taken.streams = small(field.as_varint("a limit")?),

@@ -27,17 +27,26 @@ pub enum WireErrorKind {
 impl WireError {
     /// Bytes that no version of Aster writes.
     pub(crate) fn malformed(text: impl Into<String>) -> Self {
-        Self { kind: WireErrorKind::Malformed, text: text.into() }
+        Self {
+            kind: WireErrorKind::Malformed,
+            text: text.into(),
+        }
     }
 
     /// Well-formed, but over a limit.
     pub(crate) fn too_large(text: impl Into<String>) -> Self {
-        Self { kind: WireErrorKind::TooLarge, text: text.into() }
+        Self {
+            kind: WireErrorKind::TooLarge,
+            text: text.into(),
+        }
     }
 
     /// Something this version does not know and may not ignore.
     pub(crate) fn unsupported(text: impl Into<String>) -> Self {
-        Self { kind: WireErrorKind::Unsupported, text: text.into() }
+        Self {
+            kind: WireErrorKind::Unsupported,
+            text: text.into(),
+        }
     }
 
     /// What sort of violation it is.

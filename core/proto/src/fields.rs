@@ -68,7 +68,8 @@ impl<'a> Field<'a> {
 
     /// The body as UTF-8.
     pub fn as_str(&self, what: &str) -> Result<&'a str, WireError> {
-        std::str::from_utf8(self.value).map_err(|_| WireError::malformed(format!("{what} is not UTF-8")))
+        std::str::from_utf8(self.value)
+            .map_err(|_| WireError::malformed(format!("{what} is not UTF-8")))
     }
 
     /// What to do with a tag that the reader does not know: nothing, or fail if it is critical.
@@ -116,6 +117,10 @@ impl<'a> Reader<'a> {
         }
         let (value, rest) = after.split_at(length);
         self.rest = rest;
-        Ok(Some(Field { tag: head >> 1, critical: head & 1 == 1, value }))
+        Ok(Some(Field {
+            tag: head >> 1,
+            critical: head & 1 == 1,
+            value,
+        }))
     }
 }

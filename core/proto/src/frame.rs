@@ -34,7 +34,11 @@ impl StreamKind {
             3 => Self::Lane,
             4 => Self::LargeAnswer,
             5 => Self::Body,
-            _ => return Err(WireError::unsupported(format!("stream kind {byte:#04x} is not of aster/1"))),
+            _ => {
+                return Err(WireError::unsupported(format!(
+                    "stream kind {byte:#04x} is not of aster/1"
+                )));
+            }
         })
     }
 }
@@ -95,7 +99,9 @@ impl Frame {
     pub(crate) fn only(&self, allowed: u8, what: &str) -> Result<(), WireError> {
         let flags = self.byte & !kind::MASK;
         if flags & !allowed != 0 {
-            return Err(WireError::malformed(format!("{what} has the flags {flags:#04x}, which it can't have together")));
+            return Err(WireError::malformed(format!(
+                "{what} has the flags {flags:#04x}, which it can't have together"
+            )));
         }
         Ok(())
     }
@@ -138,7 +144,11 @@ pub struct Decoder {
 impl Decoder {
     /// A decoder for frames whose payload is at most `max_payload` bytes.
     pub fn new(max_payload: usize) -> Self {
-        Self { chunk: Bytes::new(), partial: BytesMut::new(), max_payload }
+        Self {
+            chunk: Bytes::new(),
+            partial: BytesMut::new(),
+            max_payload,
+        }
     }
 
     /// Changes the largest payload, from the next call of [`Decoder::next_frame`] on.
@@ -170,7 +180,9 @@ impl Decoder {
     }
 
     fn header(&self, bytes: &[u8]) -> Result<Option<(u8, usize, usize)>, WireError> {
-        let Some((length, used)) = varint::get(bytes) else { return Ok(None) };
+        let Some((length, used)) = varint::get(bytes) else {
+            return Ok(None);
+        };
         // A length over the limit is refused at once; waiting for the kind byte would gain nothing.
         if length > self.max_payload as u64 {
             return Err(WireError::too_large(format!(
@@ -199,7 +211,10 @@ impl Decoder {
             return Ok(None);
         }
         self.chunk.advance(header);
-        Ok(Some(Frame { byte, payload: self.chunk.split_to(length) }))
+        Ok(Some(Frame {
+            byte,
+            payload: self.chunk.split_to(length),
+        }))
     }
 
     fn keep_rest(&mut self) {

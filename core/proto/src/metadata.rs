@@ -25,7 +25,10 @@ pub struct Metadata {
 impl Metadata {
     /// No pairs.
     pub const fn new() -> Self {
-        Self { pairs: Vec::new(), size: 0 }
+        Self {
+            pairs: Vec::new(),
+            size: 0,
+        }
     }
 
     /// Whether there are no pairs.
@@ -50,7 +53,10 @@ impl Metadata {
 
     /// The value of `key`.
     pub fn get(&self, key: &str) -> Option<&Bytes> {
-        self.pairs.iter().find(|(name, _)| name == key).map(|(_, value)| value)
+        self.pairs
+            .iter()
+            .find(|(name, _)| name == key)
+            .map(|(_, value)| value)
     }
 
     /// The value of a text `key`.
@@ -63,7 +69,9 @@ impl Metadata {
     /// Fails on a key that is malformed, reserved (`aster-…`) or there already, on text that is not UTF-8, and over the limits.
     pub fn insert(&mut self, key: &str, value: impl Into<Bytes>) -> Result<(), WireError> {
         if key.starts_with(RESERVED_PREFIX) {
-            return Err(WireError::malformed(format!("metadata key {key:?}: keys that start with `aster-` are reserved")));
+            return Err(WireError::malformed(format!(
+                "metadata key {key:?}: keys that start with `aster-` are reserved"
+            )));
         }
         let value = value.into();
         self.check(key, &value)?;
@@ -79,7 +87,8 @@ impl Metadata {
 
     /// Whether a pair may be added. Before it is, so that a pair which is refused is neither kept nor copied.
     fn check(&self, key: &str, value: &[u8]) -> Result<(), WireError> {
-        let ok = |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, b'-' | b'_' | b'.');
+        let ok =
+            |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, b'-' | b'_' | b'.');
         if key.is_empty() || key.len() > 128 || !key.bytes().all(ok) {
             // Not the whole of a key that may be as long as the frame it came in.
             let key: String = key.chars().take(128).collect();
@@ -102,7 +111,9 @@ impl Metadata {
         }
         // After the limits, which bound how many keys there are to compare with.
         if self.get(key).is_some() {
-            return Err(WireError::malformed(format!("metadata key {key:?} is there twice")));
+            return Err(WireError::malformed(format!(
+                "metadata key {key:?} is there twice"
+            )));
         }
         Ok(())
     }
@@ -136,13 +147,19 @@ impl Metadata {
                     metadata.push(name, Bytes::copy_from_slice(field.value));
                     key = None;
                 }
-                (1 | 2, _) => return Err(WireError::malformed("metadata keys and values do not alternate")),
+                (1 | 2, _) => {
+                    return Err(WireError::malformed(
+                        "metadata keys and values do not alternate",
+                    ));
+                }
                 _ => field.unknown("metadata")?,
             }
         }
         match key {
             None => Ok(metadata),
-            Some(key) => Err(WireError::malformed(format!("metadata key {key:?} has no value"))),
+            Some(key) => Err(WireError::malformed(format!(
+                "metadata key {key:?} has no value"
+            ))),
         }
     }
 }

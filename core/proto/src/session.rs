@@ -55,7 +55,14 @@ struct Session<T> {
 
 impl<T> Session<T> {
     fn new() -> Self {
-        Self { taken: 0, queue: VecDeque::new(), busy: false, streams: 0, closing: None, draining: false }
+        Self {
+            taken: 0,
+            queue: VecDeque::new(),
+            busy: false,
+            streams: 0,
+            closing: None,
+            draining: false,
+        }
     }
 }
 
@@ -70,7 +77,11 @@ pub struct Sessions<T> {
 impl<T> Sessions<T> {
     /// No sessions, and at most `max` at once.
     pub fn new(max: u32) -> Self {
-        Self { open: HashMap::new(), closed: BTreeMap::new(), max }
+        Self {
+            open: HashMap::new(),
+            closed: BTreeMap::new(),
+            max,
+        }
     }
 
     /// How many are open.
@@ -100,13 +111,18 @@ impl<T> Sessions<T> {
         {
             return Err(Status::rejected(
                 Code::FAILED_PRECONDITION,
-                format!("session {id} is closing and has taken in the calls that were issued in it: open a new session"),
+                format!(
+                    "session {id} is closing and has taken in the calls that were issued in it: open a new session"
+                ),
             ));
         }
         if !self.open.contains_key(&id) && self.open.len() >= self.max as usize {
             return Err(Status::rejected(
                 Code::RESOURCE_EXHAUSTED,
-                format!("this connection has {} open sessions, the most allowed (max_sessions): close one", self.max),
+                format!(
+                    "this connection has {} open sessions, the most allowed (max_sessions): close one",
+                    self.max
+                ),
             ));
         }
         Ok(self.open.entry(id).or_insert_with(Session::new))
@@ -128,7 +144,10 @@ impl<T> Sessions<T> {
                 "session {id} has {} unary calls waiting, the most allowed: await answers before sending more",
                 limits::MAX_SESSION_QUEUE
             );
-            return Admit::Refused(call, Box::new(Status::rejected(Code::RESOURCE_EXHAUSTED, text)));
+            return Admit::Refused(
+                call,
+                Box::new(Status::rejected(Code::RESOURCE_EXHAUSTED, text)),
+            );
         }
         session.queue.push_back(call);
         Admit::Queued
@@ -213,8 +232,12 @@ impl<T> Sessions<T> {
 
     /// Where a session stands. To be asked after every call that arrived or ended, until it says [`Step::Stay`].
     pub fn step(&mut self, id: u64) -> Step {
-        let Some(session) = self.open.get_mut(&id) else { return Step::Stay };
-        let Some(calls) = session.closing else { return Step::Stay };
+        let Some(session) = self.open.get_mut(&id) else {
+            return Step::Stay;
+        };
+        let Some(calls) = session.closing else {
+            return Step::Stay;
+        };
         if session.taken < calls {
             return Step::Stay;
         }
@@ -235,11 +258,17 @@ impl<T> Sessions<T> {
 
     /// Ends every session at once, for a connection that is gone: their ids and the calls that waited in them.
     pub fn end_all(&mut self) -> Vec<(u64, Vec<T>)> {
-        self.open.drain().map(|(id, session)| (id, session.queue.into())).collect()
+        self.open
+            .drain()
+            .map(|(id, session)| (id, session.queue.into()))
+            .collect()
     }
 
     fn is_closed(&self, id: u64) -> bool {
-        self.closed.range(..=id).next_back().is_some_and(|(_, end)| id <= *end)
+        self.closed
+            .range(..=id)
+            .next_back()
+            .is_some_and(|(_, end)| id <= *end)
     }
 
     fn mark_closed(&mut self, id: u64) {
@@ -274,7 +303,11 @@ mod tests {
         assert_eq!(sessions.unary(1, 'c'), Admit::Queued);
         assert_eq!(sessions.unary(1, 'd'), Admit::Queued);
         assert_eq!(sessions.cancel_queued(1, |call| *call == 'c'), Some('c'));
-        assert_eq!(sessions.cancel_queued(1, |call| *call == 'a'), None, "it runs already");
+        assert_eq!(
+            sessions.cancel_queued(1, |call| *call == 'a'),
+            None,
+            "it runs already"
+        );
         assert_eq!(sessions.unary_done(1), Some('b'));
         assert_eq!(sessions.unary_done(1), Some('d'));
         assert_eq!(sessions.unary_done(1), None);
@@ -302,12 +335,21 @@ mod tests {
         assert_eq!(sessions.unary(7, 'a'), Admit::Run('a'));
         assert_eq!(sessions.unary_done(7), None);
         assert_eq!(sessions.close(7, 1), Step::End);
-        let Admit::Refused('b', status) = sessions.unary(7, 'b') else { panic!("a closed session took a call") };
+        let Admit::Refused('b', status) = sessions.unary(7, 'b') else {
+            panic!("a closed session took a call")
+        };
         assert_eq!(status.code, Code::FAILED_PRECONDITION);
         assert!(!status.may_have_run);
-        assert_eq!(sessions.stream(7).expect_err("closed").code, Code::FAILED_PRECONDITION);
+        assert_eq!(
+            sessions.stream(7).expect_err("closed").code,
+            Code::FAILED_PRECONDITION
+        );
         assert!(sessions.is_empty());
-        assert_eq!(sessions.close(8, 0), Step::Stay, "closed without ever being used");
+        assert_eq!(
+            sessions.close(8, 0),
+            Step::Stay,
+            "closed without ever being used"
+        );
         assert!(matches!(sessions.unary(8, 'c'), Admit::Refused(..)));
     }
 
@@ -319,7 +361,11 @@ mod tests {
         assert_eq!(sessions.close(1, 2), Step::CancelStreams);
         assert_eq!(sessions.step(1), Step::Stay);
         sessions.stream_done(1);
-        assert_eq!(sessions.step(1), Step::Stay, "the unary call is still running");
+        assert_eq!(
+            sessions.step(1),
+            Step::Stay,
+            "the unary call is still running"
+        );
         assert_eq!(sessions.unary_done(1), None);
         assert_eq!(sessions.step(1), Step::End);
     }
@@ -339,7 +385,9 @@ mod tests {
         let mut sessions = Sessions::new(2);
         assert_eq!(sessions.unary(1, 'a'), Admit::Run('a'));
         assert_eq!(sessions.unary(2, 'a'), Admit::Run('a'));
-        let Admit::Refused(_, status) = sessions.unary(3, 'a') else { panic!("over the cap") };
+        let Admit::Refused(_, status) = sessions.unary(3, 'a') else {
+            panic!("over the cap")
+        };
         assert_eq!(status.code, Code::RESOURCE_EXHAUSTED);
         assert!(status.message.contains("max_sessions"));
         for id in 10..10_010 {

@@ -257,20 +257,33 @@ impl Status {
             match field.tag {
                 tag::CODE => {
                     let code = field.as_varint("a status code")?;
-                    let code = u16::try_from(code)
-                        .map_err(|_| WireError::malformed(format!("status code {code} is above 65535")))?;
+                    let code = u16::try_from(code).map_err(|_| {
+                        WireError::malformed(format!("status code {code} is above 65535"))
+                    })?;
                     status.code = Code(code);
                 }
-                tag::MESSAGE => status.message = cut(field.as_str("a status message")?).into_owned(),
-                tag::DETAILS => status = status.with_details(Bytes::copy_from_slice(field.value))?,
+                tag::MESSAGE => {
+                    status.message = cut(field.as_str("a status message")?).into_owned()
+                }
+                tag::DETAILS => {
+                    status = status.with_details(Bytes::copy_from_slice(field.value))?
+                }
                 tag::METADATA => status.metadata = Metadata::decode(field.value)?,
                 tag::ORIGIN => {
                     // A newer peer may tell apart more; all that is not the handler is its runtime.
                     let handler = field.as_varint("a status origin")? == 0;
-                    status.origin = if handler { Origin::Handler } else { Origin::Server };
+                    status.origin = if handler {
+                        Origin::Handler
+                    } else {
+                        Origin::Server
+                    };
                 }
-                tag::DID_NOT_RUN => status.may_have_run = field.as_varint("a did-not-run mark")? == 0,
-                tag::RETRY_AFTER => status.retry_after_ms = Some(field.as_varint("a retry-after time")?),
+                tag::DID_NOT_RUN => {
+                    status.may_have_run = field.as_varint("a did-not-run mark")? == 0
+                }
+                tag::RETRY_AFTER => {
+                    status.retry_after_ms = Some(field.as_varint("a retry-after time")?)
+                }
                 tag::INITIAL_METADATA => initial = Metadata::decode(field.value)?,
                 _ => field.unknown("a status")?,
             }

@@ -62,17 +62,35 @@ mod tests {
         assert_eq!(get(&[0x9d, 0x7f, 0x3e, 0x7d]), Some((494_878_333, 4)));
         assert_eq!(get(&[0x7b, 0xbd]), Some((15_293, 2)));
         assert_eq!(get(&[0x25]), Some((37, 1)));
-        assert_eq!(get(&[0x40, 0x25]), Some((37, 2)), "longer than needed is legal");
+        assert_eq!(
+            get(&[0x40, 0x25]),
+            Some((37, 2)),
+            "longer than needed is legal"
+        );
     }
 
     #[test]
     fn writes_the_shortest_form_and_reads_it_back() {
-        for value in [0, 1, 0x3f, 0x40, 0x3fff, 0x4000, 0x3fff_ffff, 0x4000_0000, MAX] {
+        for value in [
+            0,
+            1,
+            0x3f,
+            0x40,
+            0x3fff,
+            0x4000,
+            0x3fff_ffff,
+            0x4000_0000,
+            MAX,
+        ] {
             let mut out = Vec::new();
             put(&mut out, value);
             assert_eq!(out.len(), len(value));
             assert_eq!(get(&out), Some((value, out.len())));
-            assert_eq!(get(&out[..out.len() - 1]), None, "a truncated varint is not a value");
+            assert_eq!(
+                get(&out[..out.len() - 1]),
+                None,
+                "a truncated varint is not a value"
+            );
         }
     }
 }

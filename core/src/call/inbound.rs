@@ -145,12 +145,21 @@ impl CallState {
 
     fn readable(&self, message: Bytes) -> Result<Bytes, Status> {
         let service = &self.target.service;
-        codec::from_wire(&service.contract, self.target.method.request, self.target.codec, service.checked, message).map_err(
-            |mut status| {
-                status.message = format!("the request of {} does not fit its contract: {}", self.target.name(), status.message);
-                status
-            },
+        codec::from_wire(
+            &service.contract,
+            self.target.method.request,
+            self.target.codec,
+            service.checked,
+            message,
         )
+        .map_err(|mut status| {
+            status.message = format!(
+                "the request of {} does not fit its contract: {}",
+                self.target.name(),
+                status.message
+            );
+            status
+        })
     }
 
     /// The answer, if none has been given: `false` if one has.
@@ -158,7 +167,11 @@ impl CallState {
         if self.answered.swap(true, Ordering::AcqRel) {
             return false;
         }
-        let timer = self.timer.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let timer = self
+            .timer
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
         if let Some(timer) = timer {
             self.conn.timers.remove(timer);
         }
@@ -186,7 +199,10 @@ impl CallState {
     /// Ends a call whose handler did not start and whose caller is gone.
     pub(crate) fn end_unstarted(self: &Arc<Self>, cause: CancelCause) {
         self.cancel.fire(cause);
-        self.answer_failed(Status::rejected(Code::CANCELLED, "the call was cancelled before its handler started"));
+        self.answer_failed(Status::rejected(
+            Code::CANCELLED,
+            "the call was cancelled before its handler started",
+        ));
         self.end_waiting();
     }
 
@@ -198,7 +214,14 @@ impl CallState {
         let (initial, started) = self.take_response(&mut status);
         match self.sink() {
             Some(sink) => finish_stream(&sink, &initial, started, &status),
-            None => self.conn.answer_lane.reply(&self.conn, self.lane_id(), &initial, &status, &Bytes::new(), false),
+            None => self.conn.answer_lane.reply(
+                &self.conn,
+                self.lane_id(),
+                &initial,
+                &status,
+                &Bytes::new(),
+                false,
+            ),
         }
     }
 
@@ -253,7 +276,14 @@ impl CallState {
                 let _ = sink.push(kind::MESSAGE | flags, message);
                 finish_stream(&sink, &Metadata::new(), true, &status);
             }
-            None => self.conn.answer_lane.reply(&self.conn, self.lane_id(), &initial, &status, message, compressed),
+            None => self.conn.answer_lane.reply(
+                &self.conn,
+                self.lane_id(),
+                &initial,
+                &status,
+                message,
+                compressed,
+            ),
         }
     }
 
@@ -311,8 +341,16 @@ pub struct Inbound {
 }
 
 impl Inbound {
-    pub(crate) fn new(call: Arc<CallState>, request: Option<Bytes>, requests: Option<Requests>) -> Self {
-        Self { responder: Responder(call), request, requests }
+    pub(crate) fn new(
+        call: Arc<CallState>,
+        request: Option<Bytes>,
+        requests: Option<Requests>,
+    ) -> Self {
+        Self {
+            responder: Responder(call),
+            request,
+            requests,
+        }
     }
 
     /// The method's place in the contract's methods sorted by name.
@@ -347,7 +385,12 @@ pub struct Requests {
 impl Requests {
     pub(crate) fn new(call: Arc<CallState>, source: Source) -> Self {
         let machine = RequestMachine::new(call.pattern());
-        Self { call, source, machine, ended: false }
+        Self {
+            call,
+            source,
+            machine,
+            ended: false,
+        }
     }
 
     /// The next message; `None` once the caller has sent its last.
@@ -362,7 +405,10 @@ impl Requests {
                 cause = self.call.cancel.cancelled() => return Err(self.cancelled(cause)),
             };
             let event = match frame {
-                Ok(Some(frame)) => self.machine.frame(frame).map_err(|error| Status::from_wire(&error, true)),
+                Ok(Some(frame)) => self
+                    .machine
+                    .frame(frame)
+                    .map_err(|error| Status::from_wire(&error, true)),
                 Ok(None) => {
                     self.ended = true;
                     break;
@@ -382,10 +428,12 @@ impl Requests {
             };
             let message = match event {
                 Ok(Event::Message(message, false)) => self.call.readable(message),
-                Ok(Event::Message(message, true)) => match compress::decompress(message, self.call.conn.limits.message).await {
-                    Ok(message) => self.call.readable(message),
-                    Err(status) => Err(status),
-                },
+                Ok(Event::Message(message, true)) => {
+                    match compress::decompress(message, self.call.conn.limits.message).await {
+                        Ok(message) => self.call.readable(message),
+                        Err(status) => Err(status),
+                    }
+                }
                 Ok(_) => continue,
                 Err(status) => Err(status),
             };
@@ -405,7 +453,10 @@ impl Requests {
 
     fn cancelled(&mut self, cause: CancelCause) -> Status {
         self.ended = true;
-        Status::server(Code::CANCELLED, format!("the call was cancelled ({cause:?})"))
+        Status::server(
+            Code::CANCELLED,
+            format!("the call was cancelled ({cause:?})"),
+        )
     }
 }
 
@@ -440,7 +491,9 @@ impl Responder {
 
     /// The time left until the deadline; zero once it has passed.
     pub fn time_left(&self) -> Option<Duration> {
-        self.0.deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()))
+        self.0
+            .deadline
+            .map(|deadline| deadline.saturating_duration_since(Instant::now()))
     }
 
     /// The session the call belongs to.
@@ -491,13 +544,31 @@ impl Responder {
 
     fn to_wire(&self, message: Bytes) -> Result<Bytes, Status> {
         let target = &self.0.target;
-        let message = codec::to_wire(&target.service.contract, target.method.response, target.codec, message)
-            .map_err(|status| Status::server(Code::INTERNAL, format!("the answer of {} can't be written: {}", target.name(), status.message)))?;
+        let message = codec::to_wire(
+            &target.service.contract,
+            target.method.response,
+            target.codec,
+            message,
+        )
+        .map_err(|status| {
+            Status::server(
+                Code::INTERNAL,
+                format!(
+                    "the answer of {} can't be written: {}",
+                    target.name(),
+                    status.message
+                ),
+            )
+        })?;
         let max = self.0.conn.peer_limits().message;
         if message.len() > max {
             return Err(Status::server(
                 Code::RESOURCE_EXHAUSTED,
-                format!("the answer of {} has {} bytes: the caller takes {max} (max_message)", target.name(), message.len()),
+                format!(
+                    "the answer of {} has {} bytes: the caller takes {max} (max_message)",
+                    target.name(),
+                    message.len()
+                ),
             ));
         }
         Ok(message)
@@ -507,7 +578,10 @@ impl Responder {
     /// and [`Responder::ready`] tells when there is.
     pub fn try_send(&self, message: Bytes) -> Result<Option<Bytes>, Status> {
         let Some(sink) = self.0.sink() else {
-            return Err(Status::server(Code::INTERNAL, format!("{} has one answer, not a stream", self.name())));
+            return Err(Status::server(
+                Code::INTERNAL,
+                format!("{} has one answer, not a stream", self.name()),
+            ));
         };
         if self.0.answered.load(Ordering::Acquire) {
             return Err(self.gone());
@@ -527,7 +601,10 @@ impl Responder {
     pub async fn send(&self, message: Bytes) -> Result<(), Status> {
         if self.0.compress && message.len() >= limits::COMPRESS_THRESHOLD {
             let Some(sink) = self.0.sink() else {
-                return Err(Status::server(Code::INTERNAL, format!("{} has one answer, not a stream", self.name())));
+                return Err(Status::server(
+                    Code::INTERNAL,
+                    format!("{} has one answer, not a stream", self.name()),
+                ));
             };
             self.start(&sink)?;
             let wire = self.to_wire(message)?;
@@ -555,7 +632,9 @@ impl Responder {
 
     /// Waits until there is room for a message. Fails when the caller is gone.
     pub async fn ready(&self) -> Result<(), Status> {
-        let Some(sink) = self.0.sink() else { return Ok(()) };
+        let Some(sink) = self.0.sink() else {
+            return Ok(());
+        };
         tokio::select! {
             biased;
             ready = sink.ready() => ready.map_err(|end| self.end_status(&end)),
@@ -572,7 +651,8 @@ impl Responder {
         let mut response = self.0.response();
         if !std::mem::replace(&mut response.started, true) && !response.initial.is_empty() {
             let initial = std::mem::take(&mut response.initial);
-            sink.push(kind::METADATA, &metadata_payload(&initial)).map_err(|end| self.end_status(&end))?;
+            sink.push(kind::METADATA, &metadata_payload(&initial))
+                .map_err(|end| self.end_status(&end))?;
         }
         Ok(())
     }
@@ -585,7 +665,10 @@ impl Responder {
     }
 
     fn gone(&self) -> Status {
-        Status::server(Code::CANCELLED, format!("the caller of {} does not listen any more", self.name()))
+        Status::server(
+            Code::CANCELLED,
+            format!("the caller of {} does not listen any more", self.name()),
+        )
     }
 
     /// Ends the call: with OK the end of an answer stream, otherwise the failure. Without effect if it has ended.

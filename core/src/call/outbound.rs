@@ -25,6 +25,9 @@ pub(crate) struct Failed {
 
 impl Failed {
     pub(crate) fn new(status: Status) -> Self {
-        Self { status, metadata: Metadata::new() }
+        Self {
+            status,
+            metadata: Metadata::new(),
+        }
     }
 }

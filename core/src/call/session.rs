@@ -21,7 +21,10 @@ pub struct SessionRef {
 
 impl SessionRef {
     pub(crate) fn new(id: u64) -> Self {
-        Self { id, key: NEXT_KEY.fetch_add(1, Ordering::Relaxed) }
+        Self {
+            id,
+            key: NEXT_KEY.fetch_add(1, Ordering::Relaxed),
+        }
     }
 }
 
@@ -93,20 +96,31 @@ struct Inner {
 
 enum State {
     Unused,
-    Bound { conn: Weak<Conn>, id: u64, calls: u64 },
+    Bound {
+        conn: Weak<Conn>,
+        id: u64,
+        calls: u64,
+    },
     Lost,
     Closed,
 }
 
 impl std::fmt::Debug for Session {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Session").field("service", &self.0.service).field("id", &self.id()).finish()
+        f.debug_struct("Session")
+            .field("service", &self.0.service)
+            .field("id", &self.id())
+            .finish()
     }
 }
 
 impl Session {
     pub(crate) fn new(service: &str, implicit: bool) -> Self {
-        Self(Arc::new(Inner { service: service.to_owned(), implicit, state: Mutex::new(State::Unused) }))
+        Self(Arc::new(Inner {
+            service: service.to_owned(),
+            implicit,
+            state: Mutex::new(State::Unused),
+        }))
     }
 
     fn state(&self) -> std::sync::MutexGuard<'_, State> {
@@ -127,27 +141,44 @@ impl Session {
         let lost = |service: &str| {
             Status::unsent(
                 Code::ABORTED,
-                format!("the session of {service} was lost with its connection, and its state with it: open a new session"),
+                format!(
+                    "the session of {service} was lost with its connection, and its state with it: open a new session"
+                ),
             )
         };
         match &mut *state {
             State::Unused => {
                 let id = conn.next_session();
-                *state = State::Bound { conn: Arc::downgrade(conn), id, calls: 1 };
+                *state = State::Bound {
+                    conn: Arc::downgrade(conn),
+                    id,
+                    calls: 1,
+                };
                 Ok(id)
             }
-            State::Bound { conn: bound, id, calls } if std::ptr::eq(bound.as_ptr(), Arc::as_ptr(conn)) => {
+            State::Bound {
+                conn: bound,
+                id,
+                calls,
+            } if std::ptr::eq(bound.as_ptr(), Arc::as_ptr(conn)) => {
                 *calls += 1;
                 Ok(*id)
             }
             State::Bound { .. } => {
-                *state = if self.0.implicit { State::Unused } else { State::Lost };
+                *state = if self.0.implicit {
+                    State::Unused
+                } else {
+                    State::Lost
+                };
                 Err(lost(&self.0.service))
             }
             State::Lost => Err(lost(&self.0.service)),
             State::Closed => Err(Status::unsent(
                 Code::FAILED_PRECONDITION,
-                format!("the session of {} is closed: open a new session", self.0.service),
+                format!(
+                    "the session of {} is closed: open a new session",
+                    self.0.service
+                ),
             )),
         }
     }
@@ -155,7 +186,11 @@ impl Session {
     /// Ends the session after the calls already issued. Closing twice is no error; an implicit session may be used again.
     pub fn close(&self) {
         let mut state = self.state();
-        let after = if self.0.implicit { State::Unused } else { State::Closed };
+        let after = if self.0.implicit {
+            State::Unused
+        } else {
+            State::Closed
+        };
         if let State::Bound { conn, id, calls } = std::mem::replace(&mut *state, after)
             && let Some(conn) = conn.upgrade()
         {

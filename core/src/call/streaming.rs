@@ -45,10 +45,14 @@ impl Shared {
     fn ended(&self, end: &SinkEnd) -> Failure {
         let status = match end {
             SinkEnd::Lost => self.conn.lost(true),
-            SinkEnd::Stopped => {
-                Status::client(Code::FAILED_PRECONDITION, "the peer takes no more messages: read the answer for the outcome")
-            }
-            SinkEnd::Done => Status::client(Code::FAILED_PRECONDITION, "the call's messages have been ended on this side"),
+            SinkEnd::Stopped => Status::client(
+                Code::FAILED_PRECONDITION,
+                "the peer takes no more messages: read the answer for the outcome",
+            ),
+            SinkEnd::Done => Status::client(
+                Code::FAILED_PRECONDITION,
+                "the call's messages have been ended on this side",
+            ),
         };
         self.fail(Failed::new(status))
     }
@@ -63,12 +67,22 @@ pub struct CallSender {
 impl CallSender {
     fn to_wire(&self, message: Bytes) -> Result<Bytes, Failure> {
         let method = &self.shared.method;
-        let wire = codec::to_wire(method.contract(), method.types().request, method.codec(), message)
-            .map_err(|status| self.shared.fail(Failed::new(status)))?;
+        let wire = codec::to_wire(
+            method.contract(),
+            method.types().request,
+            method.codec(),
+            message,
+        )
+        .map_err(|status| self.shared.fail(Failed::new(status)))?;
         let max = self.shared.conn.peer_limits().message;
         if wire.len() > max {
-            let text = format!("the message has {} bytes: the peer takes {max} (max_message)", wire.len());
-            return Err(self.shared.fail(Failed::new(Status::client(Code::RESOURCE_EXHAUSTED, text))));
+            let text = format!(
+                "the message has {} bytes: the peer takes {max} (max_message)",
+                wire.len()
+            );
+            return Err(self
+                .shared
+                .fail(Failed::new(Status::client(Code::RESOURCE_EXHAUSTED, text))));
         }
         Ok(wire)
     }
@@ -168,10 +182,17 @@ impl CallReceiver {
         match next {
             Ok(Some(message)) => {
                 let method = &self.shared.method;
-                match codec::from_wire(method.contract(), method.types().response, method.codec(), method.is_checked(), message) {
+                match codec::from_wire(
+                    method.contract(),
+                    method.types().response,
+                    method.codec(),
+                    method.is_checked(),
+                    message,
+                ) {
                     Ok(message) => Ok(Some(message)),
                     Err(status) => {
-                        let text = format!("the answer does not fit the contract: {}", status.message);
+                        let text =
+                            format!("the answer does not fit the contract: {}", status.message);
                         let failed = Failed::new(Status::client(Code::INTERNAL, text));
                         self.cancel();
                         self.ended(Err(self.shared.fail(failed)))
@@ -181,7 +202,9 @@ impl CallReceiver {
             Ok(None) => self.ended(Ok(())),
             Err(mut failed) => {
                 // A lost stream is a lost connection more often than not, and that says why.
-                if failed.status.code == Code::UNAVAILABLE && self.shared.conn.quic.close_reason().is_some() {
+                if failed.status.code == Code::UNAVAILABLE
+                    && self.shared.conn.quic.close_reason().is_some()
+                {
                     failed.status = self.shared.conn.lost(self.shared.sink.has_written());
                 }
                 self.ended(Err(self.shared.fail(failed)))
@@ -211,7 +234,8 @@ impl CallReceiver {
             self.shared.sink.reset(close::stream::CANCELLED);
             self.reader.stop();
             let status = Status::client(Code::CANCELLED, "the call was cancelled on this side");
-            self.end.get_or_insert(Err(self.shared.fail(Failed::new(status))));
+            self.end
+                .get_or_insert(Err(self.shared.fail(Failed::new(status))));
         }
     }
 }

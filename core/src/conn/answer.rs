@@ -98,14 +98,24 @@ impl Answers {
 
 impl Timed for CallState {
     fn expired(self: Arc<Self>) {
-        let text = format!("the deadline of {} passed before its handler ended", self.target.name());
+        let text = format!(
+            "the deadline of {} passed before its handler ended",
+            self.target.name()
+        );
         let waiting = self.session.and_then(|session| {
-            self.conn.answers.state().sessions.cancel_queued(session.id, |ready| Arc::ptr_eq(&ready.call, &self))
+            self.conn
+                .answers
+                .state()
+                .sessions
+                .cancel_queued(session.id, |ready| Arc::ptr_eq(&ready.call, &self))
         });
         let mut status = Status::server(Code::DEADLINE_EXCEEDED, text);
         if waiting.is_some() {
             status.may_have_run = false;
-            status.message = format!("the deadline of {} passed while it waited for its turn in its session", self.target.name());
+            status.message = format!(
+                "the deadline of {} passed while it waited for its turn in its session",
+                self.target.name()
+            );
         }
         self.answer_failed(status);
         match waiting {
@@ -140,13 +150,21 @@ impl Conn {
     /// What a route leads to, for this peer now.
     pub(crate) fn resolve(&self, route: &Route<'_>) -> Result<Target, Status> {
         if self.is_draining() {
-            return Err(Status::rejected(Code::UNAVAILABLE, "this server is going away and takes no new calls: call another"));
+            return Err(Status::rejected(
+                Code::UNAVAILABLE,
+                "this server is going away and takes no new calls: call another",
+            ));
         }
         self.registry.resolve(route)
     }
 
     /// Makes the state of a call; `Err` is its answer.
-    pub(crate) fn begin(self: &Arc<Self>, request: Request, path: Path, lane: Option<u64>) -> Result<Arc<CallState>, (Status, Path)> {
+    pub(crate) fn begin(
+        self: &Arc<Self>,
+        request: Request,
+        path: Path,
+        lane: Option<u64>,
+    ) -> Result<Arc<CallState>, (Status, Path)> {
         let refuse = |code, text: String| Status::rejected(code, text);
         let target = &request.target;
         if self.is_draining() {
@@ -157,27 +175,52 @@ impl Conn {
             (true, Some(id)) => Some(id),
             (false, None) => None,
             (true, None) => {
-                let text = format!("{} belongs to a session service and the call names no session", target.name());
+                let text = format!(
+                    "{} belongs to a session service and the call names no session",
+                    target.name()
+                );
                 return Err((refuse(Code::FAILED_PRECONDITION, text), path));
             }
             (false, Some(_)) => {
-                let text = format!("{} belongs to a shared service and the call names a session", target.name());
+                let text = format!(
+                    "{} belongs to a shared service and the call names a session",
+                    target.name()
+                );
                 return Err((refuse(Code::INVALID_ARGUMENT, text), path));
             }
         };
         if request.deadline_ms == Some(0) {
-            let text = format!("the deadline of {} had passed when the call arrived", target.name());
+            let text = format!(
+                "the deadline of {} had passed when the call arrived",
+                target.name()
+            );
             return Err((refuse(Code::DEADLINE_EXCEEDED, text), path));
         }
-        let session = match session.map(|id| self.session_record(id, target)).transpose() {
+        let session = match session
+            .map(|id| self.session_record(id, target))
+            .transpose()
+        {
             Ok(session) => session,
             Err(status) => return Err((status, path)),
         };
         let id = NEXT_CALL.fetch_add(1, Ordering::Relaxed);
         // A year is for ever, and keeps the clock's arithmetic within its range.
-        let left = request.deadline_ms.map(|ms| Duration::from_millis(ms.min(365 * 24 * 3_600_000)));
-        let deadline = left.map(|left| Instant::now() + left);
-        let call = Arc::new(CallState::new(id, self.clone(), request, session, deadline, path, lane));
+        let year = Duration::from_secs(365 * 24 * 3_600);
+        let asked = request.deadline_ms.map(Duration::from_millis);
+        let left = match (asked, target.timeout) {
+            (Some(asked), Some(longest)) => Some(asked.min(longest)),
+            (asked, longest) => asked.or(longest),
+        };
+        let deadline = left.map(|left| Instant::now() + left.min(year));
+        let call = Arc::new(CallState::new(
+            id,
+            self.clone(),
+            request,
+            session,
+            deadline,
+            path,
+            lane,
+        ));
         self.begin_busy();
         if let Some(deadline) = deadline {
             let what: Weak<CallState> = Arc::downgrade(&call);
@@ -197,7 +240,11 @@ impl Conn {
             lost: false,
         });
         if !Arc::ptr_eq(&record.service, &target.service) {
-            let text = format!("session {id} belongs to {}, not to {}", record.service.contract.name(), target.name());
+            let text = format!(
+                "session {id} belongs to {}, not to {}",
+                record.service.contract.name(),
+                target.name()
+            );
             return Err(Status::rejected(Code::INVALID_ARGUMENT, text));
         }
         Ok(record.session)
@@ -205,7 +252,9 @@ impl Conn {
 
     /// A unary call of the lane: runs it, queues it in its session, or answers why not.
     pub(crate) fn admit_unary(self: &Arc<Self>, ready: Ready) {
-        let Some(session) = ready.call.session else { return self.run_unary(ready) };
+        let Some(session) = ready.call.session else {
+            return self.run_unary(ready);
+        };
         let admitted = {
             let mut state = self.answers.state();
             let admitted = state.sessions.unary(session.id, ready);
@@ -229,7 +278,12 @@ impl Conn {
     /// Drops the record of a session that was refused before it opened.
     fn forget_unopened(&self, id: u64) {
         let mut state = self.answers.state();
-        if !state.sessions.is_open(id) && state.records.get(&id).is_some_and(|record| record.running == 0) {
+        if !state.sessions.is_open(id)
+            && state
+                .records
+                .get(&id)
+                .is_some_and(|record| record.running == 0)
+        {
             state.records.remove(&id);
         }
     }
@@ -273,7 +327,11 @@ impl Conn {
         }
     }
 
-    async fn run_body(self: Arc<Self>, call: Arc<CallState>, body: oneshot::Receiver<(SendStream, Source)>) {
+    async fn run_body(
+        self: Arc<Self>,
+        call: Arc<CallState>,
+        body: oneshot::Receiver<(SendStream, Source)>,
+    ) {
         let arrived = tokio::select! {
             body = body => body.map_err(|_| CancelCause::Connection),
             cause = call.cancel.cancelled() => Err(cause),
@@ -282,7 +340,10 @@ impl Conn {
             Ok(body) => body,
             Err(cause) => {
                 call.cancel.fire(cause);
-                return call.refuse(Status::rejected(Code::CANCELLED, "the call was cancelled before its message came"));
+                return call.refuse(Status::rejected(
+                    Code::CANCELLED,
+                    "the call was cancelled before its message came",
+                ));
             }
         };
         let (sink, writer) = Sink::new(&[]);
@@ -306,7 +367,9 @@ impl Conn {
 
     /// A streaming call, or a unary call on a stream of its own, in its session if it has one.
     pub(crate) fn admit_stream(&self, call: &Arc<CallState>) -> Result<(), Status> {
-        let Some(session) = call.session else { return Ok(()) };
+        let Some(session) = call.session else {
+            return Ok(());
+        };
         let mut state = self.answers.state();
         if let Err(status) = state.sessions.stream(session.id) {
             drop(state);
@@ -389,7 +452,10 @@ impl Conn {
                         None => Vec::new(),
                     };
                     for call in streams.into_iter().filter_map(|call| call.upgrade()) {
-                        call.answer_failed(Status::server(Code::CANCELLED, "the session was closed"));
+                        call.answer_failed(Status::server(
+                            Code::CANCELLED,
+                            "the session was closed",
+                        ));
                         call.cancel.fire(CancelCause::Session);
                     }
                     step = self.answers.state().sessions.step(id);
@@ -405,7 +471,12 @@ impl Conn {
         }
     }
 
-    fn run_close_hook(self: &Arc<Self>, service: Arc<Service>, session: SessionRef, end: SessionEnd) {
+    fn run_close_hook(
+        self: &Arc<Self>,
+        service: Arc<Service>,
+        session: SessionRef,
+        end: SessionEnd,
+    ) {
         let (done, hear) = oneshot::channel();
         // A server that shuts down waits for the hooks, so they count as work.
         self.begin_busy();
@@ -414,7 +485,11 @@ impl Conn {
             let _ = hear.await;
             conn.end_busy();
         });
-        service.dispatch.session_closed(SessionClosed { session, end, done: Some(done) });
+        service.dispatch.session_closed(SessionClosed {
+            session,
+            end,
+            done: Some(done),
+        });
     }
 
     /// The connection is gone: every handler is told, every session ends once its handlers have.
@@ -422,8 +497,17 @@ impl Conn {
         let (queued, streams, sessions) = {
             let mut state = self.answers.state();
             state.bodies.clear();
-            let queued: Vec<Ready> = state.sessions.end_all().into_iter().flat_map(|(_, queue)| queue).collect();
-            let streams: Vec<_> = state.streams.drain().filter_map(|(_, call)| call.upgrade()).collect();
+            let queued: Vec<Ready> = state
+                .sessions
+                .end_all()
+                .into_iter()
+                .flat_map(|(_, queue)| queue)
+                .collect();
+            let streams: Vec<_> = state
+                .streams
+                .drain()
+                .filter_map(|(_, call)| call.upgrade())
+                .collect();
             let mut sessions = Vec::new();
             for (id, record) in &mut state.records {
                 record.lost = true;
@@ -450,7 +534,12 @@ impl Conn {
     }
 
     fn session_lost_step(self: &Arc<Self>, id: u64) {
-        let over = self.answers.state().records.get(&id).is_some_and(|record| record.lost && record.running == 0);
+        let over = self
+            .answers
+            .state()
+            .records
+            .get(&id)
+            .is_some_and(|record| record.lost && record.running == 0);
         if over {
             self.session_end_lost(id);
         }
@@ -459,16 +548,29 @@ impl Conn {
     fn session_end_lost(self: &Arc<Self>, id: u64) {
         let record = self.answers.state().records.remove(&id);
         if let Some(record) = record {
-            let end = if self.is_draining() { SessionEnd::Shutdown } else { SessionEnd::Disconnected };
+            let end = if self.is_draining() {
+                SessionEnd::Shutdown
+            } else {
+                SessionEnd::Disconnected
+            };
             self.run_close_hook(record.service, record.session, end);
         }
     }
 
     /// Cancels every running call, for a drain whose time is up.
     pub(crate) fn cancel_all(&self, cause: CancelCause) {
-        let streams: Vec<_> = self.answers.state().streams.values().filter_map(Weak::upgrade).collect();
+        let streams: Vec<_> = self
+            .answers
+            .state()
+            .streams
+            .values()
+            .filter_map(Weak::upgrade)
+            .collect();
         for call in streams.into_iter().chain(self.answer_lane.all()) {
-            call.answer_failed(Status::server(Code::UNAVAILABLE, "the server shut down before the call ended"));
+            call.answer_failed(Status::server(
+                Code::UNAVAILABLE,
+                "the server shut down before the call ended",
+            ));
             call.cancel.fire(cause);
         }
     }
@@ -476,7 +578,10 @@ impl Conn {
     /// The caller gave a lane call up: takes it out of its session's queue if it waits there.
     pub(crate) fn cancel_unary(self: &Arc<Self>, call: &Arc<CallState>) {
         let waiting = call.session.and_then(|session| {
-            self.answers.state().sessions.cancel_queued(session.id, |ready| Arc::ptr_eq(&ready.call, call))
+            self.answers
+                .state()
+                .sessions
+                .cancel_queued(session.id, |ready| Arc::ptr_eq(&ready.call, call))
         });
         call.cancel.fire(CancelCause::Caller);
         if waiting.is_some() {
@@ -517,7 +622,9 @@ pub(crate) async fn take_body(conn: &Arc<Conn>, mut send: SendStream, mut source
             conn.violation("two body streams came for one lane call");
         }
         None => {
-            state.bodies.insert(id, BodySlot::Arrived(Box::new((send, source))));
+            state
+                .bodies
+                .insert(id, BodySlot::Arrived(Box::new((send, source))));
         }
     }
 }
@@ -542,7 +649,10 @@ pub(crate) async fn watch_writer(
 }
 
 /// Reads the one request message of a call.
-pub(crate) async fn read_single(source: &mut Source, machine: &mut RequestMachine) -> Result<(Bytes, bool), Status> {
+pub(crate) async fn read_single(
+    source: &mut Source,
+    machine: &mut RequestMachine,
+) -> Result<(Bytes, bool), Status> {
     loop {
         match source.frame().await {
             Ok(Some(frame)) => match machine.frame(frame) {
@@ -552,7 +662,12 @@ pub(crate) async fn read_single(source: &mut Source, machine: &mut RequestMachin
             },
             Ok(None) => match machine.end() {
                 Err(error) => return Err(Status::from_wire(&error, false)),
-                Ok(()) => return Err(Status::rejected(Code::INTERNAL, "the request ended without its message")),
+                Ok(()) => {
+                    return Err(Status::rejected(
+                        Code::INTERNAL,
+                        "the request ended without its message",
+                    ));
+                }
             },
             Err(error) => return Err(error.status(false)),
         }
@@ -560,7 +675,11 @@ pub(crate) async fn read_single(source: &mut Source, machine: &mut RequestMachin
 }
 
 /// After its one request message: nothing more may come but the end, or the caller's cancellation.
-pub(crate) async fn watch_rest(source: &mut Source, machine: &mut RequestMachine, call: &Arc<CallState>) {
+pub(crate) async fn watch_rest(
+    source: &mut Source,
+    machine: &mut RequestMachine,
+    call: &Arc<CallState>,
+) {
     loop {
         match source.frame().await {
             Ok(None) => return,

@@ -56,7 +56,9 @@ impl AnswerLane {
 
     /// All calls that are being answered; none afterwards.
     pub(crate) fn take_all(&self) -> Vec<Arc<CallState>> {
-        std::mem::take(&mut self.state().in_flight).into_values().collect()
+        std::mem::take(&mut self.state().in_flight)
+            .into_values()
+            .collect()
     }
 
     /// All calls that are being answered.
@@ -112,14 +114,24 @@ impl AnswerLane {
         compressed: bool,
     ) {
         let mut state = self.state();
-        let Some(call) = state.in_flight.get(&id) else { return };
+        let Some(call) = state.in_flight.get(&id) else {
+            return;
+        };
         if message.len() > limits::MAX_LANE_MESSAGE {
             // It stays in flight until it is written, so that answers left unread count against the caller's calls.
             let call = call.clone();
             drop(state);
             self.large.fetch_add(message.len(), Ordering::AcqRel);
             conn.begin_busy();
-            tokio::spawn(large_answer(conn.clone(), call, id, initial.clone(), status.clone(), message.clone(), compressed));
+            tokio::spawn(large_answer(
+                conn.clone(),
+                call,
+                id,
+                initial.clone(),
+                status.clone(),
+                message.clone(),
+                compressed,
+            ));
             return;
         }
         let call = state.in_flight.remove(&id);
@@ -135,7 +147,8 @@ impl AnswerLane {
 
     fn backlog(&self) -> bool {
         let state = self.state();
-        state.out.len() + state.writing > limits::MAX_LANE_BACKLOG || self.large.load(Ordering::Acquire) > MAX_LARGE_BACKLOG
+        state.out.len() + state.writing > limits::MAX_LANE_BACKLOG
+            || self.large.load(Ordering::Acquire) > MAX_LARGE_BACKLOG
     }
 }
 
@@ -150,7 +163,9 @@ async fn large_answer(
 ) {
     let size = message.len();
     let write = async {
-        let Ok(send) = conn.quic.open_uni().await else { return };
+        let Ok(send) = conn.quic.open_uni().await else {
+            return;
+        };
         let mut head = BytesMut::new();
         head.put_u8(StreamKind::LargeAnswer as u8);
         aster_proto::varint::put(&mut head, id);
@@ -269,9 +284,18 @@ async fn wait_for_reader(conn: &Arc<Conn>) -> bool {
     }
 }
 
-fn take(conn: &Arc<Conn>, routes: &mut Vec<Result<Arc<Target>, Status>>, frame: LaneFrame) -> Result<(), String> {
+fn take(
+    conn: &Arc<Conn>,
+    routes: &mut Vec<Result<Arc<Target>, Status>>,
+    frame: LaneFrame,
+) -> Result<(), String> {
     match frame {
-        LaneFrame::Call { id, header, message, compressed } => {
+        LaneFrame::Call {
+            id,
+            header,
+            message,
+            compressed,
+        } => {
             let lane = &conn.answer_lane;
             {
                 let mut state = lane.state();
@@ -286,7 +310,9 @@ fn take(conn: &Arc<Conn>, routes: &mut Vec<Result<Arc<Target>, Status>>, frame: 
                     );
                     let status = Status::rejected(Code::RESOURCE_EXHAUSTED, text);
                     drop(state);
-                    lane.push(|out| call::put_lane_reply(out, id, 0, &Metadata::new(), &status, &[]));
+                    lane.push(|out| {
+                        call::put_lane_reply(out, id, 0, &Metadata::new(), &status, &[])
+                    });
                     return Ok(());
                 }
             }
@@ -308,7 +334,10 @@ fn take(conn: &Arc<Conn>, routes: &mut Vec<Result<Arc<Target>, Status>>, frame: 
                 let pattern = target.method.pattern.name();
                 return refuse(&Status::rejected(
                     Code::INVALID_ARGUMENT,
-                    format!("{} is a {pattern} method: it needs a stream of its own, not the lane", target.name()),
+                    format!(
+                        "{} is a {pattern} method: it needs a stream of its own, not the lane",
+                        target.name()
+                    ),
                 ));
             }
             let call = match conn.begin(Request::new(target, header), Path::Lane, Some(id)) {
@@ -344,7 +373,10 @@ fn route(
     header: &CallHeader<'_>,
 ) -> Result<Result<Arc<Target>, Status>, String> {
     match &header.route {
-        RouteRef::Defined(number) => match usize::try_from(*number).ok().and_then(|number| routes.get(number)) {
+        RouteRef::Defined(number) => match usize::try_from(*number)
+            .ok()
+            .and_then(|number| routes.get(number))
+        {
             Some(target) => Ok(target.clone()),
             None => Err(format!("route {number} is not defined on this lane")),
         },
@@ -352,7 +384,10 @@ fn route(
             let target = conn.resolve(route).map(Arc::new);
             if let Some(number) = define {
                 if *number != routes.len() as u64 || *number >= limits::MAX_ROUTES {
-                    return Err(format!("route {number} was defined where {} was due", routes.len()));
+                    return Err(format!(
+                        "route {number} was defined where {} was due",
+                        routes.len()
+                    ));
                 }
                 routes.push(target.clone());
             }

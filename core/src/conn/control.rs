@@ -40,7 +40,10 @@ impl ControlStream {
     }
 
     pub(crate) fn fail_pings(&self) {
-        self.pings.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        self.pings
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clear();
     }
 }
 
@@ -83,9 +86,16 @@ impl Conn {
                 Err(status)
             }
             Err(_) => {
-                let text = format!("the peer accepted the connection and did not answer within {} s", wait.as_secs());
+                let text = format!(
+                    "the peer accepted the connection and did not answer within {} s",
+                    wait.as_secs()
+                );
                 let status = Status::transport(Code::UNAVAILABLE, text, false);
-                conn.close(close::connection::HANDSHAKE_TIMEOUT, "no Welcome in time", status.clone());
+                conn.close(
+                    close::connection::HANDSHAKE_TIMEOUT,
+                    "no Welcome in time",
+                    status.clone(),
+                );
                 Err(status)
             }
         }
@@ -114,7 +124,10 @@ impl Conn {
         match Control::parse(&frame).map_err(|error| Status::from_wire(&error, false))? {
             Control::Welcome(welcome) => {
                 // Set once: this is the only place on the dialling side.
-                let _ = self.peer.set(Peer { offers: welcome.offers, limits: welcome.limits });
+                let _ = self.peer.set(Peer {
+                    offers: welcome.offers,
+                    limits: welcome.limits,
+                });
                 self.lane.set_limit(welcome.limits.in_flight);
                 self.open();
                 grease(&sink);
@@ -122,9 +135,11 @@ impl Conn {
                 tokio::spawn(self.read_control(source));
                 Ok(())
             }
-            Control::Refused(refused) => {
-                Err(Status::transport(Code(refused.code), format!("the peer refused the connection: {}", refused.reason), false))
-            }
+            Control::Refused(refused) => Err(Status::transport(
+                Code(refused.code),
+                format!("the peer refused the connection: {}", refused.reason),
+                false,
+            )),
             other => Err(Status::transport(
                 Code::INTERNAL,
                 format!("the peer answered Hello with {other:?} in place of Welcome or Refused"),
@@ -135,7 +150,11 @@ impl Conn {
 
     /// The acceptor's side: the streams of the connection are taken from now on, the first of them with the dialler's
     /// `Hello`. Whoever accepts bounds the time until [`Conn::admitted`].
-    pub(crate) fn accept(quic: Connection, registry: Arc<Registry>, me: Arc<Introduction>) -> Arc<Self> {
+    pub(crate) fn accept(
+        quic: Connection,
+        registry: Arc<Registry>,
+        me: Arc<Introduction>,
+    ) -> Arc<Self> {
         let conn = Self::new(quic, registry, me.limits);
         // Set once: this is the only place on the accepting side.
         let _ = conn.control_intro.set(me);
@@ -176,15 +195,26 @@ impl Conn {
         };
         let hello = match Control::parse(&frame) {
             Ok(Control::Hello(hello)) => hello,
-            Ok(other) => return self.violation(&format!("the first control frame is {other:?}, not Hello")),
+            Ok(other) => {
+                return self.violation(&format!("the first control frame is {other:?}, not Hello"));
+            }
             Err(error) => return self.violation(&error.to_string()),
         };
         if hello.credential.is_some() {
             // Credentials are not judged yet, and one that is not judged must not seem accepted.
-            return self.refuse(send, Code::UNIMPLEMENTED, "this server has an open gate and takes no credentials").await;
+            return self
+                .refuse(
+                    send,
+                    Code::UNIMPLEMENTED,
+                    "this server has an open gate and takes no credentials",
+                )
+                .await;
         }
         tracing::debug!(target: "aster", peer = %self.peer_id, agent = %hello.agent, "a peer says hello");
-        let _ = self.peer.set(Peer { offers: hello.offers, limits: hello.limits });
+        let _ = self.peer.set(Peer {
+            offers: hello.offers,
+            limits: hello.limits,
+        });
         self.lane.set_limit(hello.limits.in_flight);
         let welcome = Welcome {
             features: version::FEATURES,
@@ -195,9 +225,12 @@ impl Conn {
         };
         let mut out = BytesMut::new();
         Control::Welcome(welcome).encode(&mut out);
-        self.quic.set_receive_window(VarInt::from_u32(limits::CONNECTION_WINDOW));
-        self.quic.set_max_concurrent_bi_streams(VarInt::from_u32(self.limits.streams));
-        self.quic.set_max_concurrent_uni_streams(VarInt::from_u32(limits::MAX_UNI_STREAMS));
+        self.quic
+            .set_receive_window(VarInt::from_u32(limits::CONNECTION_WINDOW));
+        self.quic
+            .set_max_concurrent_bi_streams(VarInt::from_u32(self.limits.streams));
+        self.quic
+            .set_max_concurrent_uni_streams(VarInt::from_u32(limits::MAX_UNI_STREAMS));
         let sink = self.start_control(send, &out);
         grease(&sink);
         source.set_max_payload(limits::MAX_CONTROL_FRAME);
@@ -207,7 +240,11 @@ impl Conn {
 
     async fn refuse(self: Arc<Self>, mut send: SendStream, code: Code, reason: &str) {
         let mut out = BytesMut::new();
-        Control::Refused(Refused { code: code.0, reason: reason.to_owned() }).encode(&mut out);
+        Control::Refused(Refused {
+            code: code.0,
+            reason: reason.to_owned(),
+        })
+        .encode(&mut out);
         let told = async {
             send.write_all(&out).await?;
             let _ = send.finish();
@@ -216,7 +253,11 @@ impl Conn {
         };
         // The reason is worth a moment; a peer that does not take it is closed all the same.
         let _ = timeout(Duration::from_secs(1), told).await;
-        self.close(close::connection::REFUSED, reason, Status::transport(code, reason, false));
+        self.close(
+            close::connection::REFUSED,
+            reason,
+            Status::transport(code, reason, false),
+        );
     }
 
     async fn read_control(self: Arc<Self>, mut source: Source) {
@@ -229,7 +270,12 @@ impl Conn {
                 }
                 Ok(None) => return self.violation("the control stream ended"),
                 Err(SourceError::Lost) => return,
-                Err(error) => return self.violation(&format!("on the control stream: {}", error.status(false).message)),
+                Err(error) => {
+                    return self.violation(&format!(
+                        "on the control stream: {}",
+                        error.status(false).message
+                    ));
+                }
             }
         }
     }
@@ -238,7 +284,12 @@ impl Conn {
         match Control::parse(frame).map_err(|error| error.to_string())? {
             Control::Ping(number) => self.control.send(&Control::Pong(number)),
             Control::Pong(number) => {
-                let waiting = self.control.pings.lock().unwrap_or_else(PoisonError::into_inner).remove(&number);
+                let waiting = self
+                    .control
+                    .pings
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .remove(&number);
                 if let Some(waiting) = waiting {
                     // Whoever asked may have stopped waiting.
                     let _ = waiting.send(());
@@ -259,7 +310,11 @@ impl Conn {
     pub(crate) async fn ping(&self) -> Result<(), Status> {
         let number = random() & aster_proto::varint::MAX;
         let (heard, hear) = oneshot::channel();
-        self.control.pings.lock().unwrap_or_else(PoisonError::into_inner).insert(number, heard);
+        self.control
+            .pings
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(number, heard);
         self.control.send(&Control::Ping(number));
         hear.await.map_err(|_| self.lost(false))
     }

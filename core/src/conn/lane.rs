@@ -68,7 +68,10 @@ pub(crate) struct LaneCall<'a> {
 
 impl Default for Lane {
     fn default() -> Self {
-        let state = State { limit: limits::MAX_IN_FLIGHT, ..State::default() };
+        let state = State {
+            limit: limits::MAX_IN_FLIGHT,
+            ..State::default()
+        };
         Self {
             state: Mutex::new(state),
             work: Notify::new(),
@@ -181,22 +184,46 @@ impl Conn {
                     entry.insert(number);
                     state.methods.push(call.method.clone());
                 }
-                RouteRef::Full { route: call.method.route(), define }
+                RouteRef::Full {
+                    route: call.method.route(),
+                    define,
+                }
             }
         };
         state.header.clear();
         let left = call.deadline.map(deadline_left);
-        encode_header(&mut state.header, &route, call.session, left, call.compress, call.metadata);
+        encode_header(
+            &mut state.header,
+            &route,
+            call.session,
+            left,
+            call.compress,
+            call.metadata,
+        );
         let idle = state.out.is_empty();
         if !state.started && idle {
             state.out.put_u8(StreamKind::Lane as u8);
         }
-        let flags = if call.compressed { flag::COMPRESSED } else { 0 } | if call.message.is_none() { flag::BODY } else { 0 };
-        call::put_lane_call(&mut state.out, id, flags, &state.header, call.message.unwrap_or_default());
+        let flags = if call.compressed { flag::COMPRESSED } else { 0 }
+            | if call.message.is_none() {
+                flag::BODY
+            } else {
+                0
+            };
+        call::put_lane_call(
+            &mut state.out,
+            id,
+            flags,
+            &state.header,
+            call.message.unwrap_or_default(),
+        );
         let start = !std::mem::replace(&mut state.started, true);
         if let Some(done) = done {
             let timer = call.deadline.map(|deadline| {
-                let what: Arc<dyn Timed> = Arc::new(Deadline { conn: Arc::downgrade(self), id });
+                let what: Arc<dyn Timed> = Arc::new(Deadline {
+                    conn: Arc::downgrade(self),
+                    id,
+                });
                 // The timer's task needs the deadline alive: it is kept by the map of pending calls.
                 (self.timers.add(deadline, Arc::downgrade(&what)), what)
             });
@@ -208,7 +235,14 @@ impl Conn {
                     done(result);
                 }),
             };
-            state.pending.insert(id, Pending { done, timer, compressed_max: self.limits.message });
+            state.pending.insert(
+                id,
+                Pending {
+                    done,
+                    timer,
+                    compressed_max: self.limits.message,
+                },
+            );
         }
         drop(guard);
         if start {
@@ -230,7 +264,9 @@ impl Conn {
 
     /// Gives a call up with this status, and tells the peer. Nothing happens if it has ended.
     pub(crate) fn lane_cancel(&self, id: u64, status: Status) {
-        let Some(pending) = self.lane_take(id) else { return };
+        let Some(pending) = self.lane_take(id) else {
+            return;
+        };
         self.lane_send_cancel(id);
         (pending.done)(Err(Failed::new(status)));
     }
@@ -250,27 +286,48 @@ impl Conn {
 
     fn lane_reply(self: &Arc<Self>, frame: LaneFrame) -> Result<(), String> {
         match frame {
-            LaneFrame::Reply { id, status, initial, message, compressed } => {
+            LaneFrame::Reply {
+                id,
+                status,
+                initial,
+                message,
+                compressed,
+            } => {
                 // A late answer to a call that was given up.
-                let Some(pending) = self.lane_take(id) else { return Ok(()) };
+                let Some(pending) = self.lane_take(id) else {
+                    return Ok(());
+                };
                 if !status.is_ok() {
-                    (pending.done)(Err(Failed { status: *status, metadata: initial }));
+                    (pending.done)(Err(Failed {
+                        status: *status,
+                        metadata: initial,
+                    }));
                 } else if compressed {
                     let max = pending.compressed_max;
                     tokio::spawn(async move {
                         let result = crate::compress::decompress(message, max).await;
                         (pending.done)(match result {
-                            Ok(message) => Ok(Answer { message, metadata: initial, trailing: status.metadata }),
+                            Ok(message) => Ok(Answer {
+                                message,
+                                metadata: initial,
+                                trailing: status.metadata,
+                            }),
                             Err(status) => Err(Failed::new(status)),
                         });
                     });
                 } else {
-                    (pending.done)(Ok(Answer { message, metadata: initial, trailing: status.metadata }));
+                    (pending.done)(Ok(Answer {
+                        message,
+                        metadata: initial,
+                        trailing: status.metadata,
+                    }));
                 }
                 Ok(())
             }
             LaneFrame::Unknown => Ok(()),
-            LaneFrame::Call { .. } | LaneFrame::Cancel { .. } => Err("a call came on the answering side of a lane".into()),
+            LaneFrame::Call { .. } | LaneFrame::Cancel { .. } => {
+                Err("a call came on the answering side of a lane".into())
+            }
         }
     }
 }
@@ -282,7 +339,11 @@ async fn run(conn: Arc<Conn>) {
         conn.lane.fail_all(&status);
         return;
     };
-    let mut source = Source::new(recv, limits::MAX_LANE_MESSAGE + limits::MAX_HEADER + 64, conn.budget.clone());
+    let mut source = Source::new(
+        recv,
+        limits::MAX_LANE_MESSAGE + limits::MAX_HEADER + 64,
+        conn.budget.clone(),
+    );
     let write = async {
         loop {
             let bytes = {
@@ -344,7 +405,9 @@ pub(crate) async fn take_large_answer(conn: &Arc<Conn>, mut source: Source) {
     }
     let mut reader = AnswerReader::new(source, Pattern::Unary, conn.limits.message);
     let result = reader.single().await;
-    let Some(pending) = conn.lane_take(id) else { return };
+    let Some(pending) = conn.lane_take(id) else {
+        return;
+    };
     (pending.done)(match result {
         Answered::Ok(answer) => Ok(answer),
         Answered::Failed(failed) => Err(failed),

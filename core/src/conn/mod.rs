@@ -105,11 +105,16 @@ impl Conn {
 
     /// What the peer said; empty before the handshake is over.
     pub(crate) fn peer(&self) -> Peer {
-        self.peer.get().cloned().unwrap_or(Peer { offers: Vec::new(), limits: Limits::default() })
+        self.peer.get().cloned().unwrap_or(Peer {
+            offers: Vec::new(),
+            limits: Limits::default(),
+        })
     }
 
     pub(crate) fn peer_limits(&self) -> Limits {
-        self.peer.get().map_or_else(Limits::default, |peer| peer.limits)
+        self.peer
+            .get()
+            .map_or_else(Limits::default, |peer| peer.limits)
     }
 
     pub(crate) fn next_session(&self) -> u64 {
@@ -118,7 +123,9 @@ impl Conn {
 
     /// Whether new calls may be made.
     pub(crate) fn is_usable(&self) -> bool {
-        !self.going_away.load(Ordering::Acquire) && *self.phase.borrow() == Phase::Open && self.quic.close_reason().is_none()
+        !self.going_away.load(Ordering::Acquire)
+            && *self.phase.borrow() == Phase::Open
+            && self.quic.close_reason().is_none()
     }
 
     pub(crate) fn is_draining(&self) -> bool {
@@ -137,7 +144,11 @@ impl Conn {
     /// Waits for the end of the connection: why it ended.
     pub(crate) async fn closed(&self) -> Status {
         let mut phase = self.phase.subscribe();
-        match phase.wait_for(|phase| matches!(phase, Phase::Closed(_))).await.as_deref() {
+        match phase
+            .wait_for(|phase| matches!(phase, Phase::Closed(_)))
+            .await
+            .as_deref()
+        {
             Ok(Phase::Closed(status)) => status.clone(),
             _ => Status::transport(Code::UNAVAILABLE, "the connection ended", true),
         }
@@ -166,7 +177,11 @@ impl Conn {
     pub(crate) fn violation(self: &Arc<Self>, what: &str) {
         tracing::warn!(target: "aster", peer = %self.peer_id, "connection closed, the peer broke the protocol: {what}");
         let text = format!("the peer broke the protocol: {what}");
-        self.close(close::connection::PROTOCOL, what, Status::transport(Code::INTERNAL, text, true));
+        self.close(
+            close::connection::PROTOCOL,
+            what,
+            Status::transport(Code::INTERNAL, text, true),
+        );
     }
 
     fn shut(self: &Arc<Self>, status: Status) {
@@ -202,7 +217,9 @@ impl Conn {
     pub(crate) async fn wait_idle(&self) {
         loop {
             let idle = self.idle.notified();
-            if self.busy.load(Ordering::Acquire) == 0 || matches!(*self.phase.borrow(), Phase::Closed(_)) {
+            if self.busy.load(Ordering::Acquire) == 0
+                || matches!(*self.phase.borrow(), Phase::Closed(_))
+            {
                 return;
             }
             idle.await;
@@ -230,13 +247,16 @@ impl Conn {
     /// Says that no new calls are taken.
     pub(crate) fn go_away(&self, reason: &str) {
         if !self.draining.swap(true, Ordering::AcqRel) {
-            self.control.send(&Control::Goaway(Goaway { reason: reason.to_owned() }));
+            self.control.send(&Control::Goaway(Goaway {
+                reason: reason.to_owned(),
+            }));
         }
     }
 
     /// Says that this side is done with a session.
     pub(crate) fn close_session(&self, session: u64, calls: u64) {
-        self.control.send(&Control::CloseSession(CloseSession { session, calls }));
+        self.control
+            .send(&Control::CloseSession(CloseSession { session, calls }));
     }
 
     /// Takes streams as they come, until the connection ends. Accepting never reads: each stream is read in a task of its own.
@@ -277,17 +297,29 @@ impl Conn {
         match kind {
             StreamKind::Control => self.take_control(send, source).await,
             StreamKind::Call if self.admitted().await => stream::answer(&self, send, source).await,
-            StreamKind::Lane if self.admitted().await => answer_lane::run(&self, send, source).await,
-            StreamKind::Body if self.admitted().await => answer::take_body(&self, send, source).await,
-            StreamKind::LargeAnswer => self.violation("a large answer came on a bidirectional stream"),
+            StreamKind::Lane if self.admitted().await => {
+                answer_lane::run(&self, send, source).await
+            }
+            StreamKind::Body if self.admitted().await => {
+                answer::take_body(&self, send, source).await
+            }
+            StreamKind::LargeAnswer => {
+                self.violation("a large answer came on a bidirectional stream")
+            }
             _ => {}
         }
     }
 
     async fn take_uni(self: Arc<Self>, recv: RecvStream) {
-        let mut source = Source::new(recv, self.limits.message.max(limits::MAX_HEADER), self.budget.clone());
+        let mut source = Source::new(
+            recv,
+            self.limits.message.max(limits::MAX_HEADER),
+            self.budget.clone(),
+        );
         match source.byte().await {
-            Ok(Some(byte)) if byte == StreamKind::LargeAnswer as u8 => lane::take_large_answer(&self, source).await,
+            Ok(Some(byte)) if byte == StreamKind::LargeAnswer as u8 => {
+                lane::take_large_answer(&self, source).await
+            }
             Ok(Some(byte)) => {
                 tracing::debug!(target: "aster", peer = %self.peer_id, "unknown kind {byte:#04x} of a unidirectional stream");
                 source.stop(close::stream::PROTOCOL);
@@ -307,25 +339,41 @@ pub(crate) fn close_status(reason: &ConnectionError) -> Status {
             match u32::try_from(code) {
                 Ok(close::connection::DONE) => unavailable("the peer closed the connection".into()),
                 Ok(close::connection::GOING_AWAY) => unavailable("the peer shut down".into()),
-                Ok(close::connection::PROTOCOL) => {
-                    Status::transport(Code::INTERNAL, format!("the peer closed the connection over a protocol error: {said}"), true)
+                Ok(close::connection::PROTOCOL) => Status::transport(
+                    Code::INTERNAL,
+                    format!("the peer closed the connection over a protocol error: {said}"),
+                    true,
+                ),
+                Ok(close::connection::REFUSED) => Status::transport(
+                    Code::PERMISSION_DENIED,
+                    format!("the peer refused the connection: {said}"),
+                    true,
+                ),
+                Ok(close::connection::HANDSHAKE_TIMEOUT) => {
+                    unavailable(format!("the handshake took too long: {said}"))
                 }
-                Ok(close::connection::REFUSED) => {
-                    Status::transport(Code::PERMISSION_DENIED, format!("the peer refused the connection: {said}"), true)
+                Ok(close::connection::TOO_MANY) => Status::transport(
+                    Code::RESOURCE_EXHAUSTED,
+                    format!("the peer has too many connections: {said}"),
+                    true,
+                ),
+                Ok(close::connection::LANE_STALLED) => {
+                    unavailable(format!("the peer gave up: {said}"))
                 }
-                Ok(close::connection::HANDSHAKE_TIMEOUT) => unavailable(format!("the handshake took too long: {said}")),
-                Ok(close::connection::TOO_MANY) => {
-                    Status::transport(Code::RESOURCE_EXHAUSTED, format!("the peer has too many connections: {said}"), true)
-                }
-                Ok(close::connection::LANE_STALLED) => unavailable(format!("the peer gave up: {said}")),
-                _ => unavailable(format!("the peer closed the connection with code {code}: {said}")),
+                _ => unavailable(format!(
+                    "the peer closed the connection with code {code}: {said}"
+                )),
             }
         }
-        ConnectionError::TimedOut => {
-            unavailable("the peer does not answer any more (it was killed, or the network is gone)".into())
+        ConnectionError::TimedOut => unavailable(
+            "the peer does not answer any more (it was killed, or the network is gone)".into(),
+        ),
+        ConnectionError::LocallyClosed => {
+            unavailable("the connection was closed on this side".into())
         }
-        ConnectionError::LocallyClosed => unavailable("the connection was closed on this side".into()),
-        ConnectionError::Reset => unavailable("the peer lost the connection's state, it was probably restarted".into()),
+        ConnectionError::Reset => {
+            unavailable("the peer lost the connection's state, it was probably restarted".into())
+        }
         other => unavailable(format!("the connection failed: {other}")),
     }
 }

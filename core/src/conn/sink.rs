@@ -66,7 +66,11 @@ impl Sink {
         let mut state = State::default();
         state.tail.extend_from_slice(head);
         state.queued = head.len();
-        let shared = Arc::new(Shared { state: Mutex::new(state), work: Notify::new(), room: Notify::new() });
+        let shared = Arc::new(Shared {
+            state: Mutex::new(state),
+            work: Notify::new(),
+            room: Notify::new(),
+        });
         (Self(shared.clone()), SinkWriter(shared))
     }
 
@@ -214,7 +218,11 @@ impl SinkWriter {
             state.written = true;
             return Work::Write(chunks);
         }
-        if state.finish { Work::Finish } else { Work::Wait }
+        if state.finish {
+            Work::Finish
+        } else {
+            Work::Wait
+        }
     }
 
     /// Writes until the stream ends one way or another. The stream is never left to end by itself, which the peer

@@ -55,7 +55,11 @@ impl SourceError {
     pub(crate) fn status(&self, may_have_run: bool) -> Status {
         let mut status = match self {
             Self::Wire(error) => Status::from_wire(error, may_have_run),
-            Self::Truncated => Status::transport(Code::INVALID_ARGUMENT, "the stream ended inside a frame", may_have_run),
+            Self::Truncated => Status::transport(
+                Code::INVALID_ARGUMENT,
+                "the stream ended inside a frame",
+                may_have_run,
+            ),
             Self::Budget => Status::transport(
                 Code::RESOURCE_EXHAUSTED,
                 format!(
@@ -64,8 +68,14 @@ impl SourceError {
                 ),
                 may_have_run,
             ),
-            Self::Reset => Status::transport(Code::CANCELLED, "the peer ended the call's stream", may_have_run),
-            Self::Lost => Status::transport(Code::UNAVAILABLE, "the connection ended", may_have_run),
+            Self::Reset => Status::transport(
+                Code::CANCELLED,
+                "the peer ended the call's stream",
+                may_have_run,
+            ),
+            Self::Lost => {
+                Status::transport(Code::UNAVAILABLE, "the connection ended", may_have_run)
+            }
         };
         status.may_have_run = may_have_run;
         status
@@ -176,7 +186,11 @@ impl Source {
                 self.count(held)?;
             }
             if !self.read().await? {
-                return if self.decoder.is_empty() { Ok(None) } else { Err(SourceError::Truncated) };
+                return if self.decoder.is_empty() {
+                    Ok(None)
+                } else {
+                    Err(SourceError::Truncated)
+                };
             }
         }
     }

@@ -37,8 +37,18 @@ pub(crate) fn call_head(
     metadata: &Metadata,
 ) -> BytesMut {
     let mut header = BytesMut::new();
-    let route = RouteRef::Full { route: method.route(), define: None };
-    aster_proto::call::encode_header(&mut header, &route, session, deadline.map(deadline_left), compress, metadata);
+    let route = RouteRef::Full {
+        route: method.route(),
+        define: None,
+    };
+    aster_proto::call::encode_header(
+        &mut header,
+        &route,
+        session,
+        deadline.map(deadline_left),
+        compress,
+        metadata,
+    );
     let mut head = BytesMut::with_capacity(header.len() + 16);
     head.put_u8(StreamKind::Call as u8);
     frame::put(&mut head, kind::CALL, &header);
@@ -64,16 +74,29 @@ impl AnswerReader {
     pub(crate) fn new(mut source: Source, pattern: Pattern, max_message: usize) -> Self {
         source.set_max_payload(max_message.max(limits::MAX_HEADER));
         let machine = AnswerMachine::new(pattern);
-        Self { source, machine, max_message, metadata: Metadata::new(), trailing: Metadata::new() }
+        Self {
+            source,
+            machine,
+            max_message,
+            metadata: Metadata::new(),
+            trailing: Metadata::new(),
+        }
     }
 
     pub(crate) fn from_stream(conn: &Conn, recv: RecvStream, pattern: Pattern) -> Self {
-        Self::new(Source::new(recv, limits::MAX_HEADER, conn.budget.clone()), pattern, conn.limits.message)
+        Self::new(
+            Source::new(recv, limits::MAX_HEADER, conn.budget.clone()),
+            pattern,
+            conn.limits.message,
+        )
     }
 
     fn failed(&mut self, status: Status) -> Failed {
         self.trailing = status.metadata.clone();
-        Failed { status, metadata: self.metadata.clone() }
+        Failed {
+            status,
+            metadata: self.metadata.clone(),
+        }
     }
 
     /// The next message; `None` after the last.
@@ -126,7 +149,11 @@ impl AnswerReader {
             Ok(Some(message)) => message,
             Ok(None) => {
                 let text = "the peer ended the call OK without its answer";
-                return Answered::Failed(self.failed(Status::transport(Code::INTERNAL, text, true)));
+                return Answered::Failed(self.failed(Status::transport(
+                    Code::INTERNAL,
+                    text,
+                    true,
+                )));
             }
             Err(failed) => return Answered::Failed(failed),
         };
@@ -153,7 +180,10 @@ pub(crate) async fn answer(conn: &Arc<Conn>, send: SendStream, mut source: Sourc
     let head = match source.frame().await {
         Ok(Some(frame)) if frame.kind() == kind::CALL => Ok(frame.payload),
         Ok(Some(frame)) => {
-            let text = format!("a call stream begins with frame kind {}, not with a call header", frame.kind());
+            let text = format!(
+                "a call stream begins with frame kind {}, not with a call header",
+                frame.kind()
+            );
             Err(Status::rejected(Code::INVALID_ARGUMENT, text))
         }
         // Given up before it said what it wanted.
@@ -168,7 +198,9 @@ pub(crate) async fn answer(conn: &Arc<Conn>, send: SendStream, mut source: Sourc
         };
         let target = Arc::new(conn.resolve(route)?);
         let path = Path::Stream(sink.clone());
-        let call = conn.begin(Request::new(target, header), path, None).map_err(|(status, _)| status)?;
+        let call = conn
+            .begin(Request::new(target, header), path, None)
+            .map_err(|(status, _)| status)?;
         match conn.admit_stream(&call) {
             Ok(()) => Ok(call),
             Err(status) => {
@@ -193,7 +225,11 @@ pub(crate) async fn answer(conn: &Arc<Conn>, send: SendStream, mut source: Sourc
     conn.answers.add_stream(&call);
     let write = watch_writer(conn, &call, writer, send);
     if call.target.method.pattern.streams_requests() {
-        dispatch(call.clone(), None, Some(Requests::new(call.clone(), source)));
+        dispatch(
+            call.clone(),
+            None,
+            Some(Requests::new(call.clone(), source)),
+        );
         write.await;
         return;
     }

@@ -41,7 +41,10 @@ impl Timers {
         let key = TimerKey(deadline, state.next);
         state.next += 1;
         state.waiting.insert(key, what);
-        let first = state.waiting.first_key_value().is_some_and(|(first, _)| *first == key);
+        let first = state
+            .waiting
+            .first_key_value()
+            .is_some_and(|(first, _)| *first == key);
         let start = !std::mem::replace(&mut state.started, true);
         drop(state);
         if start {
