@@ -17,7 +17,7 @@ import threading
 import weakref
 from typing import Any, AsyncGenerator, Protocol
 
-from . import _native
+from . import _logs, _native
 from ._errors import AsterError, StatusCode, error_from_status
 
 __all__ = ["LoopPort", "current_port"]
@@ -149,6 +149,8 @@ class _Notifier:
         self._drained.set()
         self._wake.close()
 
+
+_logs.install()
 
 _ports: dict[int, LoopPort] = {}
 _inherited: list[LoopPort] = []

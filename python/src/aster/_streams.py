@@ -318,7 +318,10 @@ async def call_client_stream(
 async def _pump(call: _native.ClientCall, binding: Binding, source: Any) -> None:
     send, encode = call.send, binding.encode
     if isinstance(source, Outbox):
-        await source.send_all(send)
+        try:
+            await source.send_all(send)
+        except ValueError as error:
+            raise binding.refused(error, None) from error
         call.half_close()
         return
     try:
