@@ -234,6 +234,13 @@ impl Decoder {
             };
             let missing = (header + length).saturating_sub(self.partial.len());
             let taken = missing.min(self.chunk.len());
+            if self.partial.len() + taken > self.partial.capacity() {
+                // Four times what has been received, and not beyond the frame: growing by doubling copies a large
+                // message about twice, this about a third of once.
+                let received = self.partial.len() + taken;
+                let room = (header + length).min(received * 4);
+                self.partial.reserve(room - self.partial.len());
+            }
             self.partial.extend_from_slice(&self.chunk.split_to(taken));
             if taken < missing {
                 return Ok(None);
