@@ -99,6 +99,19 @@ impl Inbox {
         true
     }
 
+    /// Takes back a ticket that waits. `false`: it waits no more, and its event is on its way.
+    pub fn stop_waiting(&self, ticket: Ticket) -> bool {
+        if self.port.runtime.is_forked() {
+            return false;
+        }
+        let mut state = lock(&self.state);
+        let waits = state.waiting == Some(ticket);
+        if waits {
+            state.waiting = None;
+        }
+        waits
+    }
+
     /// Lets go of what waits, and of what comes.
     pub(crate) fn abandon(&self) {
         if self.port.runtime.is_forked() {
@@ -235,6 +248,23 @@ mod tests {
         assert!(inbox.wait(9), "what is there is told at once");
         wait_readable(&port);
         assert_eq!(ready_ticket(&port), 9);
+    }
+
+    #[test]
+    fn who_stops_waiting_leaves_the_messages_to_the_next() {
+        let port = Port::new().unwrap();
+        let inbox = Inbox::new(&port.shared);
+        assert!(inbox.wait(7));
+        assert!(inbox.stop_waiting(7));
+        assert!(!inbox.stop_waiting(7));
+        inbox.push(message(1));
+        let mut events = Vec::new();
+        port.drain_into(&mut events);
+        assert!(events.is_empty());
+        assert!(inbox.wait(8));
+        assert_eq!(ready_ticket(&port), 8);
+        assert!(!inbox.stop_waiting(8), "its event has come");
+        assert!(matches!(inbox.take(), Taken::Batch(_)));
     }
 
     #[test]
