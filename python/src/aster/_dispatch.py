@@ -223,9 +223,11 @@ class Dispatcher:
     def fail(self, call: _native.Call, error: BaseException, handler: _Handler) -> None:
         """Answers a call with what its handler raised."""
         if call.cancelled:
-            # The caller is gone and the core has answered already. Errors of an interrupted handler are still worth a line.
+            # The caller has its answer already. The core still has to know that the handler has ended, since the next
+            # call of a session waits for that; and errors of an interrupted handler are worth a line.
             if not isinstance(error, (asyncio.CancelledError, RpcError)):
                 _log.warning("%s failed after its call was cancelled: %r", handler, error)
+            call.end()
             return
         if isinstance(error, RpcError):
             try:
@@ -386,8 +388,7 @@ async def _send_all(call: _native.Call, answers: Any, encode: Callable[[Any], by
         close = getattr(answers, "aclose", None)
         if close is not None:
             await close()
-    if not call.cancelled:
-        call.finish()
+    call.finish()
 
 
 async def _answers(result: Any, handler: _Handler) -> Any:

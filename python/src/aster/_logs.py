@@ -10,7 +10,7 @@ __all__ = ["install"]
 
 
 def _emit(records: list[tuple[int, str, str]]) -> None:
-    """Called by the port's `drain` with what has gathered; must not raise into it, which `logging` sees to."""
+    """Called by a port's `drain` with what has gathered; levels are in the numbers of `logging`, 5 for traces."""
     for level, target, text in records:
         # Rust's `aster::conn` is `aster.conn` here; libraries below the core are kept under `aster.core`.
         name = target.replace("::", ".")
@@ -20,5 +20,6 @@ def _emit(records: list[tuple[int, str, str]]) -> None:
 
 
 def install() -> None:
-    """Routes the core's records here; done once, when the first port is made."""
-    _native.logs_to(_emit)
+    """Routes the core's records here, from the level that the logger `aster` has now: what nobody wants to read is
+    not made at all. Done again for each port, since a program may configure its logging late."""
+    _native.logs_to(_emit, logging.getLogger("aster").getEffectiveLevel())

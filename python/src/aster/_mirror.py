@@ -138,6 +138,15 @@ _MICROSECOND = datetime.timedelta(microseconds=1)
 _I64 = range(-(1 << 63), 1 << 63)
 
 
+def _nanoseconds(microseconds: int) -> Optional[int]:
+    """Nanoseconds as they travel; None if out of range. The earliest moment is not whole in microseconds: read rounded down,
+    it must be possible to send again."""
+    nanoseconds = microseconds * 1000
+    if _I64.start - 1000 < nanoseconds < _I64.start:
+        return _I64.start
+    return nanoseconds if nanoseconds in _I64 else None
+
+
 def _timestamp_to_wire(value: Any) -> Any:
     if not isinstance(value, datetime.datetime):
         return value  # the core says what it expected
@@ -145,8 +154,8 @@ def _timestamp_to_wire(value: Any) -> Any:
         raise EncodeFault(
             "a datetime without a time zone does not name a moment; use datetime.now(timezone.utc), or .astimezone() for local time"
         )
-    nanoseconds = (value - _EPOCH) // _MICROSECOND * 1000
-    if nanoseconds not in _I64:
+    nanoseconds = _nanoseconds((value - _EPOCH) // _MICROSECOND)
+    if nanoseconds is None:
         raise EncodeFault(f"{value.isoformat()} is outside what a timestamp can hold (years 1678 to 2261)")
     return nanoseconds
 
@@ -158,8 +167,8 @@ def _timestamp_from_wire(nanoseconds: int) -> datetime.datetime:
 def _duration_to_wire(value: Any) -> Any:
     if not isinstance(value, datetime.timedelta):
         return value
-    nanoseconds = value // _MICROSECOND * 1000
-    if nanoseconds not in _I64:
+    nanoseconds = _nanoseconds(value // _MICROSECOND)
+    if nanoseconds is None:
         raise EncodeFault(f"{value} is longer than a duration can hold (292 years)")
     return nanoseconds
 

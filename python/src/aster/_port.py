@@ -7,7 +7,6 @@ loop. It is found by the running loop, so nothing here is ever shared between lo
 from __future__ import annotations
 
 import asyncio
-import atexit
 import contextlib
 import logging
 import os
@@ -45,6 +44,7 @@ class LoopPort:
         self.loop = loop
         self.pid = os.getpid()
         self.native = _native.Port(loop, self._make_error)
+        _logs.install()
         self.closed = False
         self._users: weakref.WeakSet[Any] = weakref.WeakSet()
         self._count = 0
@@ -150,8 +150,6 @@ class _Notifier:
         self._wake.close()
 
 
-_logs.install()
-
 _ports: dict[int, LoopPort] = {}
 _inherited: list[LoopPort] = []
 _lock = threading.Lock()
@@ -187,14 +185,6 @@ def _after_fork() -> None:
     _ports.clear()
 
 
-def _at_exit() -> None:
-    for port in list(_ports.values()):
-        # The loop no longer runs, so only the native side can still speak to the peers; it does so within its bound.
-        port.closed = True
-        port.native.close()
-    _ports.clear()
-
-
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork)
-atexit.register(_at_exit)
+# At the exit of the interpreter the native module itself closes what is left, within a bound of its own.

@@ -48,7 +48,6 @@ class AsterServer:
     - `relay`: URL of your own relay, `""` for none; default: `ASTER_RELAY_URL` or `IROH_RELAY_URL`, else the public preset.
     - `preset`: `"default"` or `"local"` (this machine and network only).
     - `keep_alive`, `idle_timeout`: seconds.
-    - `compress`: compress large messages unless a call says otherwise.
     - `max_message_bytes`: the largest message taken.
     - `threads`: how many plain `def` handlers run at once; default: as `ThreadPoolExecutor`.
     - `expose_errors`: callers see the text of unexpected exceptions, for development. Otherwise they see an error id only.
@@ -64,7 +63,6 @@ class AsterServer:
         preset: Optional[str] = None,
         keep_alive: Optional[float] = None,
         idle_timeout: Optional[float] = None,
-        compress: Optional[bool] = None,
         max_message_bytes: Optional[int] = None,
         agent: Optional[str] = None,
         threads: Optional[int] = None,
@@ -82,7 +80,6 @@ class AsterServer:
             preset=preset,
             keep_alive=keep_alive,
             idle_timeout=idle_timeout,
-            compress=compress,
             max_message_bytes=max_message_bytes,
             agent=agent,
         )
