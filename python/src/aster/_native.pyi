@@ -1,61 +1,66 @@
-# The native module, hand-written and compared with the binary by a test. It converts only: see bindings/python. Durations are in milliseconds.
-# Metadata = dict[str, str | bytes]: keys ending in "-bin" carry bytes.
-# Threading: a Port belongs to one asyncio loop; every handle belongs to the port that created it; use elsewhere raises PortError naming both.
+# The native module: it converts, and every decision is in the core (see bindings/python). Hand-written and reviewed; a test
+# compares its names with the binary's. Durations are in milliseconds. Metadata keys that end in "-bin" carry bytes.
+#
+# A Port belongs to one event loop, and every handle to the port that created it: use elsewhere raises an error that names
+# both. Futures are the loop's own. Dropping an unfinished ClientCall, Session or Client cancels or closes it.
 from asyncio import AbstractEventLoop, Future
-from typing import Any, Callable, Optional, Sequence, final
+from typing import Any, Callable, Optional, Sequence, Union, final
 
 __version__: str
-CODES: dict[str, int]  # {"OK":0,"CANCELLED":1,...,"UNAUTHENTICATED":16,"CONTRACT_MISMATCH":101}
-DEFAULTS: dict[str, int]  # limits and time-outs, by name of the core constant
 
-Metadata = dict[str, "str | bytes"]
-# A failed outcome as data; `make_error` turns it into the exception to raise.
-# (code, message, details: MessagePack bytes|None, initial metadata, trailing metadata, origin: "handler"|"server"|"client"|"transport", may_have_run: bool, retry_after_ms|None, context: str e.g. "MissionControl.getStatus at aster1…")
-Status = tuple[int, str, Optional[bytes], Metadata, Metadata, str, bool, Optional[int], str]
+# Status codes by name, and limits by the name of the core's constant.
+CODES: dict[str, int]
+DEFAULTS: dict[str, int]
+
+_Metadata = dict[str, Union[str, bytes]]
+
+# A failed outcome as data, for `make_error` to turn into the exception to raise: code, message, details (MessagePack),
+# initial metadata, trailing metadata, origin ("handler", "server", "client" or "transport"), may_have_run, retry_after_ms,
+# context (which method at which peer).
+_Status = tuple[int, str, Optional[bytes], _Metadata, _Metadata, str, bool, Optional[int], str]
 
 @final
-class Contract:  # immutable, normalised, compiled
-    def __new__(
-        cls, description: bytes
-    ) -> Contract: ...  # MessagePack description (/work/notes/contract-api.md); ValueError with a path otherwise
+class Contract:
+    # From a MessagePack description (docs/spec/contract.md), normalised and compiled; ValueError with the path otherwise.
+    def __new__(cls, description: bytes) -> Contract: ...
+    # 64 hex digits.
     @property
-    def id(self) -> str: ...  # 64 hex digits
+    def id(self) -> str: ...
     @property
     def name(self) -> str: ...
     @property
     def version(self) -> int: ...
-    def describe(self) -> bytes: ...  # normalised description + manifest, MessagePack, same schema as the input
-    def compare(
-        self, server: Contract
-    ) -> tuple[list[str], list[str]]: ...  # (breaking, notes) of a client holding self calling `server`
+    # The normalised description with the manifest, MessagePack.
+    def describe(self) -> bytes: ...
+    # The (breaking, other) differences for a client that holds this contract and calls `server`.
+    def compare(self, server: Contract) -> tuple[list[str], list[str]]: ...
 
-def check(
-    contract: Contract, method: str, which: str, payload: bytes, send: bool
-) -> None: ...  # which: "request"|"response"; ValueError(path text). For tests and codecs.
+# Checks a payload of a method's "request" or "response"; `send`: as the side that sends it. ValueError with the path.
+def check(contract: Contract, method: str, which: str, payload: bytes, send: bool) -> None: ...
 
 @final
 class Port:
-    def __new__(cls, loop: AbstractEventLoop, make_error: Callable[[Status], BaseException]) -> Port: ...
+    def __new__(cls, loop: AbstractEventLoop, make_error: Callable[[_Status], BaseException]) -> Port: ...
+    # To be watched for reading; then `drain` resolves futures, hands over calls and cancels handlers.
     def fileno(self) -> int: ...
-    def drain(
-        self,
-    ) -> None: ...  # called by loop.add_reader(fileno(), drain): resolves futures; hands inbound calls to the server's on_calls, cancels tasks
-    def close(self) -> None: ...  # idempotent; everything outstanding fails CANCELLED("port closed")
-    # options: flat dict, unknown keys -> TypeError: identity(path)|None, relay(url)|None ("" = no relay), preset "default"|"local", connect_timeout_ms, keep_alive_ms, idle_timeout_ms, compress(bool), max_message_bytes, agent(str)…
+    def drain(self) -> None: ...
+    # Idempotent; whatever is outstanding fails with CANCELLED.
+    def close(self) -> None: ...
+    # Options are flat and unknown ones a TypeError: identity, relay ("" for none), preset ("default" or "local"),
+    # keep_alive_ms, idle_timeout_ms, max_message_bytes, agent; for clients also connect_timeout_ms and compress.
     def connect(self, addresses: Sequence[str], options: dict[str, Any]) -> Future[Client]: ...
+    # `on_session_close(session_key, service_index, reason)` runs the hook and then calls `server.session_closed(session_key)`.
     def serve(
         self,
         services: Sequence[ServedService],
         on_calls: Callable[[list[Call]], None],
         on_session_close: Callable[[int, int, str], None],
         options: dict[str, Any],
-    ) -> Future[Server]:
-        ...
-        # on_session_close(session_key, service_index, reason): language runs the hook, then server.session_closed(session_key)
+    ) -> Future[Server]: ...
 
 @final
 class ServedService:
-    # method_options: {method: {"timeout_ms": int, "idempotent": bool}}; expose_errors: send the text of unexpected exceptions to callers (development)
+    # `method_options`: by method, timeout_ms and idempotent. `expose_errors`: callers see the text of unexpected exceptions.
     def __new__(
         cls, contract: Contract, method_options: dict[str, dict[str, Any]], expose_errors: bool
     ) -> ServedService: ...
@@ -66,70 +71,77 @@ class Server:
     def address(self) -> str: ...
     @property
     def endpoint_id(self) -> str: ...
-    def drain(self, grace_ms: int) -> Future[None]: ...  # Goaway, waits, cancels the rest, closes
+    # Tells callers, waits for running calls, cancels the rest and closes.
+    def drain(self, grace_ms: int) -> Future[None]: ...
     def close(self) -> Future[None]: ...
     def wait_closed(self) -> Future[None]: ...
     def session_closed(self, session_key: int) -> None: ...
 
 @final
-class Call:  # one inbound call
-    service_index: int  # into `services`
-    method_index: int  # into the contract's methods sorted by name (describe() lists them in that order)
-    id: int
-    peer: str  # endpoint id
-    session_key: int  # 0 = none; unique in the process
-    session_id: int  # the caller's number
-    metadata: Metadata  # (getter, built lazily)
-    request: Optional[bytes]  # the single request payload for unary and server_stream; None for client/bidi streams
+class Call:
+    # Index into the services served, and into the contract's methods, which are sorted by name.
+    @property
+    def service_index(self) -> int: ...
+    @property
+    def method_index(self) -> int: ...
+    @property
+    def id(self) -> int: ...
+    # Endpoint id of the caller.
+    @property
+    def peer(self) -> str: ...
+    # Unique in the process, 0 for none; and the caller's own number of the session.
+    @property
+    def session_key(self) -> int: ...
+    @property
+    def session_id(self) -> int: ...
+    @property
+    def metadata(self) -> _Metadata: ...
+    # The request of unary calls and server streams.
+    @property
+    def request(self) -> Optional[bytes]: ...
     def time_left_ms(self) -> Optional[float]: ...
-    def set_cancel(
-        self, cancel: Callable[[], Any]
-    ) -> None: ...  # called at most once, from drain(), when the caller cancels, the deadline passes or the connection ends; at once if that already happened
+    # Called at most once, from `drain`, when the caller cancels, time is up or the connection ends; at once if it has happened.
+    def set_cancel(self, cancel: Callable[[], Any]) -> None: ...
     @property
     def cancelled(self) -> bool: ...
-    def set_response_metadata(self, metadata: Metadata) -> None: ...  # before the first message; RuntimeError after
-    def set_trailing_metadata(self, metadata: Metadata) -> None: ...
-    def reply(
-        self, payload: bytes
-    ) -> None: ...  # unary and client_stream: the answer; ends the call. ValueError(path text) if the payload does not fit the contract (call then still open)
-    def send(
-        self, payload: bytes
-    ) -> Optional[
-        Future[None]
-    ]: ...  # streams: one message; a Future to await when the buffer is full (backpressure), else None. ValueError as above
-    def finish(self) -> None: ...  # streams: end with OK
-    def fail(self, code: int, message: str, details: Optional[bytes], metadata: Optional[Metadata]) -> None: ...
-    def fail_internal(
-        self, text: str, trace: str
-    ) -> str: ...  # uncaught exception: logs with an error id, caller sees the fixed text (or `text` if exposed); returns the error id
-    # inbound messages of client/bidi streams, as one MessagePack array of the messages that have arrived (already checked against the contract)
-    def take(
-        self,
-    ) -> Optional[
-        bytes
-    ]: ...  # what has arrived, None if nothing yet; b"" at the end of the stream. Raises make_error(...) if the stream failed
-    def wait(self) -> Future[bytes]: ...  # same, when there is something; b"" at the end
+    # Before the first message; RuntimeError after.
+    def set_response_metadata(self, metadata: _Metadata) -> None: ...
+    def set_trailing_metadata(self, metadata: _Metadata) -> None: ...
+    # The answer of unary calls and client streams. ValueError with the path if it does not fit; the call is then still open.
+    def reply(self, payload: bytes) -> None: ...
+    # One message of a stream, and a Future to await when the buffer is full. ValueError as for reply.
+    def send(self, payload: bytes) -> Optional[Future[None]]: ...
+    # The end of a stream, with OK.
+    def finish(self) -> None: ...
+    def fail(self, code: int, message: str, details: Optional[bytes], metadata: Optional[_Metadata]) -> None: ...
+    # For an unexpected exception: the caller sees a fixed text, or `text` if exposed, and the error id that is returned.
+    def fail_internal(self, text: str, trace: str) -> str: ...
+    # The handler has ended, whatever was answered. Idempotent; dropping the call does the same.
+    def end(self) -> None: ...
+    # The requests that have arrived, as one MessagePack array; None if there are none yet, b"" at the end. Raises if the
+    # stream failed. `wait` is the same when there is something.
+    def take(self) -> Optional[bytes]: ...
+    def wait(self) -> Future[bytes]: ...
 
 @final
 class Client:
     @property
     def peer(self) -> str: ...
-    def services(
-        self,
-    ) -> list[tuple[str, int, str, str]]: ...  # (name, version, contract id, scope) offered by the peer now
-    def contract(
-        self, name: str, version: Optional[int]
-    ) -> Future[
-        Contract
-    ]: ...  # fetched by id at most once per process; NOT_FOUND/UNIMPLEMENTED error lists what is offered
-    def method(self, contract: Contract, name: str, codec: str = "msgpack") -> Method: ...  # KeyError if unknown
+    # (name, version, contract id, scope) of what the peer offers now.
+    def services(self) -> list[tuple[str, int, str, str]]: ...
+    # Fetched by id at most once per process.
+    def contract(self, name: str, version: Optional[int]) -> Future[Contract]: ...
+    # KeyError if the contract has no such method. Payloads are MessagePack whatever the codec: the core translates.
+    def method(self, contract: Contract, name: str, codec: str = "msgpack") -> Method: ...
     def open_session(self, service: str, version: int, implicit: bool) -> Session: ...
-    def ping(self, timeout_ms: int) -> Future[float]: ...  # round trip in ms
+    # Milliseconds of a round trip.
+    def ping(self, timeout_ms: int) -> Future[float]: ...
     def close(self) -> Future[None]: ...
-    # decode(payload bytes) -> value runs in drain(), its exception becomes the future's. options: None or a flat dict: timeout_ms, metadata, compress(bool), session(Session), idempotent(bool), info(CallInfo), dynamic(bool: refuse unknown fields)
+    # `decode` runs in `drain`; what it raises becomes the future's exception. Cancelling the future cancels the call. Options:
+    # timeout_ms, metadata, compress, session, idempotent, info, dynamic (refuse fields that the contract does not know).
     def unary(
         self, method: Method, payload: bytes, decode: Callable[[bytes], Any], options: Optional[dict[str, Any]]
-    ) -> Future[Any]: ...  # cancelling the future cancels the call
+    ) -> Future[Any]: ...
     def stream(self, method: Method, options: Optional[dict[str, Any]]) -> ClientCall: ...
 
 @final
@@ -137,35 +149,39 @@ class Method: ...
 
 @final
 class Session:
+    # 0 until its first call.
     @property
     def id(self) -> int: ...
     def close(self) -> Future[None]: ...
 
 @final
-class CallInfo:  # filled when the call ends
+class CallInfo:
+    """The metadata that came with the answer of a call: pass one as `info=` and read it when the call has ended."""
+
     def __new__(cls) -> CallInfo: ...
     @property
-    def metadata(self) -> Metadata: ...  # initial response metadata
+    def metadata(self) -> _Metadata: ...
     @property
-    def trailing_metadata(self) -> Metadata: ...
+    def trailing_metadata(self) -> _Metadata: ...
 
 @final
-class ClientCall:  # client_stream, server_stream, bidi_stream, and any large call
-    def send(self, payload: bytes) -> Optional[Future[None]]: ...  # ValueError(path) if it does not fit the contract
+class ClientCall:
+    # ValueError with the path if the message does not fit the contract; a Future to await when the buffer is full.
+    def send(self, payload: bytes) -> Optional[Future[None]]: ...
     def half_close(self) -> None: ...
-    def take(
-        self,
-    ) -> Optional[
-        bytes
-    ]: ...  # as Call.take: a MessagePack array of messages; b"" at the OK end; raises on a failed status
+    # The answers that have arrived: as Call.take and Call.wait.
+    def take(self) -> Optional[bytes]: ...
     def wait(self) -> Future[bytes]: ...
-    def cancel(self) -> None: ...  # idempotent
+    # Idempotent.
+    def cancel(self) -> None: ...
     @property
-    def metadata(self) -> Metadata: ...
+    def metadata(self) -> _Metadata: ...
     @property
-    def trailing_metadata(self) -> Metadata: ...
+    def trailing_metadata(self) -> _Metadata: ...
 
-# Dropping an unfinished ClientCall, Session or Client cancels/closes it.
-def logs_to(
-    callback: Callable[[list[tuple[int, str, str]]], None],
-) -> None: ...  # core's log records (level, target, text) drained on some port's thread in batches
+# Has the core's log records (level, target, text) handed to `callback` in batches, from the drain of some port. Levels are in
+# the numbers of `logging`, 5 for traces; `level` is the lowest that is kept.
+def logs_to(callback: Callable[[list[tuple[int, str, str]]], None], level: int = 20) -> None: ...
+
+# Closes every client and server of the process; whether all was done in time.
+def shutdown(timeout_ms: int) -> bool: ...
