@@ -41,7 +41,7 @@ static LEVEL: AtomicU8 = AtomicU8::new(6);
 
 /// Starts keeping records of `level` (1 trace to 5 error, 6 for none) and above, for [`take`].
 ///
-/// Records of other libraries inside the core are kept from warnings on. Returns `false` if the process has given its
+/// Records of other libraries inside the core are kept only where `level` is debug or lower. Returns `false` if the process has given its
 /// records to another consumer already, which a program in Rust can do and a language cannot.
 pub fn keep(level: u8) -> bool {
     LEVEL.store(level, Ordering::Relaxed);
@@ -100,7 +100,10 @@ impl Subscriber for Collector {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
         let level = number(metadata.level());
         let ours = metadata.target().starts_with("aster");
-        metadata.is_event() && level >= LEVEL.load(Ordering::Relaxed) && (ours || level >= 4)
+        let wanted = LEVEL.load(Ordering::Relaxed);
+        // The transport's own warnings (a relay or a name server that can't be reached, say) are its daily life with no
+        // network, and read like faults of the program: they are for whoever asks for debugging.
+        metadata.is_event() && level >= wanted && (ours || (wanted <= 2 && level >= 3))
     }
 
     fn event(&self, event: &Event<'_>) {
