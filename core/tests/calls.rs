@@ -11,16 +11,38 @@ use common::{Pair, as_int, blob, int, reaches};
 #[tokio::test]
 async fn c1_a_unary_call_is_answered() {
     let pair = Pair::new().await;
-    assert_eq!(pair.unary("echo", blob(10)).await.expect("an answer"), blob(10));
-    assert_eq!(as_int(&pair.unary("once", int(5)).await.expect("an answer")), 5);
+    assert_eq!(
+        pair.unary("echo", blob(10)).await.expect("an answer"),
+        blob(10)
+    );
+    assert_eq!(
+        as_int(&pair.unary("once", int(5)).await.expect("an answer")),
+        5
+    );
 }
 
 #[tokio::test]
 async fn c1_messages_of_every_size_arrive_whole() {
     let pair = Pair::new().await;
-    for size in [0, 1, 63, 64, 8_180, 8_187, 8_188, 8_192, 20_000, 100_000, 1 << 20, (16 << 20) - 5] {
+    for size in [
+        0,
+        1,
+        63,
+        64,
+        8_180,
+        8_187,
+        8_188,
+        8_192,
+        20_000,
+        100_000,
+        1 << 20,
+        (16 << 20) - 5,
+    ] {
         let sent = blob(size);
-        let got = pair.unary("echo", sent.clone()).await.unwrap_or_else(|error| panic!("{size} bytes: {error}"));
+        let got = pair
+            .unary("echo", sent.clone())
+            .await
+            .unwrap_or_else(|error| panic!("{size} bytes: {error}"));
         assert!(got == sent, "{size} bytes came back changed");
     }
 }
@@ -28,21 +50,37 @@ async fn c1_messages_of_every_size_arrive_whole() {
 #[tokio::test]
 async fn c9_a_message_over_the_limit_is_refused_by_name() {
     let pair = Pair::new().await;
-    let error = pair.unary("echo", blob(16 << 20)).await.expect_err("over the limit");
+    let error = pair
+        .unary("echo", blob(16 << 20))
+        .await
+        .expect_err("over the limit");
     assert_eq!(error.code(), Code::RESOURCE_EXHAUSTED);
     assert!(error.to_string().contains("max_message"), "{error}");
-    assert_eq!(pair.unary("echo", blob(1)).await.expect("the connection lives"), blob(1));
+    assert_eq!(
+        pair.unary("echo", blob(1))
+            .await
+            .expect("the connection lives"),
+        blob(1)
+    );
 }
 
 #[tokio::test]
 async fn c1_a_server_stream_gives_its_messages_in_order() {
     let pair = Pair::new().await;
-    let (sender, mut receiver) = pair.client.start(&pair.method("count"), CallOptions::new()).await.expect("starts");
+    let (sender, mut receiver) = pair
+        .client
+        .start(&pair.method("count"), CallOptions::new())
+        .await
+        .expect("starts");
     let mut sender = sender;
     sender.send(int(1000)).await.expect("goes out");
     sender.finish();
     for value in 0..1000 {
-        let message = receiver.next().await.expect("no failure").expect("a message");
+        let message = receiver
+            .next()
+            .await
+            .expect("no failure")
+            .expect("a message");
         assert_eq!(as_int(&message), value);
     }
     assert_eq!(receiver.next().await.expect("ends OK"), None);
@@ -52,22 +90,36 @@ async fn c1_a_server_stream_gives_its_messages_in_order() {
 #[tokio::test]
 async fn c1_a_client_stream_has_one_answer() {
     let pair = Pair::new().await;
-    let (mut sender, mut receiver) = pair.client.start(&pair.method("sum"), CallOptions::new()).await.expect("starts");
+    let (mut sender, mut receiver) = pair
+        .client
+        .start(&pair.method("sum"), CallOptions::new())
+        .await
+        .expect("starts");
     for value in 0..10_000 {
         sender.send(int(value)).await.expect("goes out");
     }
     sender.finish();
-    assert_eq!(as_int(&receiver.next().await.expect("ok").expect("a message")), 49_995_000);
+    assert_eq!(
+        as_int(&receiver.next().await.expect("ok").expect("a message")),
+        49_995_000
+    );
     assert_eq!(receiver.next().await.expect("ends OK"), None);
 }
 
 #[tokio::test]
 async fn c1_a_client_stream_that_the_server_ends_early_is_answered_all_the_same() {
     let pair = Pair::new().await;
-    let (mut sender, mut receiver) = pair.client.start(&pair.method("sum"), CallOptions::new()).await.expect("starts");
+    let (mut sender, mut receiver) = pair
+        .client
+        .start(&pair.method("sum"), CallOptions::new())
+        .await
+        .expect("starts");
     sender.send(int(7)).await.expect("goes out");
     sender.send(int(-1)).await.expect("goes out");
-    assert_eq!(as_int(&receiver.next().await.expect("ok").expect("a message")), 7);
+    assert_eq!(
+        as_int(&receiver.next().await.expect("ok").expect("a message")),
+        7
+    );
     assert_eq!(receiver.next().await.expect("ends OK"), None);
     let error = loop {
         match sender.send(int(1)).await {
@@ -81,7 +133,11 @@ async fn c1_a_client_stream_that_the_server_ends_early_is_answered_all_the_same(
 #[tokio::test]
 async fn c1_a_bidirectional_call_goes_both_ways_at_once() {
     let pair = Pair::new().await;
-    let (mut sender, mut receiver) = pair.client.start(&pair.method("mirror"), CallOptions::new()).await.expect("starts");
+    let (mut sender, mut receiver) = pair
+        .client
+        .start(&pair.method("mirror"), CallOptions::new())
+        .await
+        .expect("starts");
     for size in [1, 100, 100_000, 3, 1 << 20] {
         sender.send(blob(size)).await.expect("goes out");
         assert!(receiver.next().await.expect("ok").expect("a message") == blob(size));
@@ -99,7 +155,11 @@ async fn c5_a_thousand_calls_at_once_get_their_own_answers() {
         let (client, method) = (pair.client.clone(), method.clone());
         calls.spawn(async move {
             let sent = blob(number % 200);
-            let got = client.unary(&method, sent.clone(), CallOptions::new()).await.expect("an answer").message;
+            let got = client
+                .unary(&method, sent.clone(), CallOptions::new())
+                .await
+                .expect("an answer")
+                .message;
             assert!(got == sent);
         });
     }
@@ -109,7 +169,10 @@ async fn c5_a_thousand_calls_at_once_get_their_own_answers() {
 #[tokio::test]
 async fn c6_a_handlers_status_reaches_the_caller_with_its_place() {
     let pair = Pair::new().await;
-    let error = pair.unary("fail", int(5)).await.expect_err("fails as asked");
+    let error = pair
+        .unary("fail", int(5))
+        .await
+        .expect_err("fails as asked");
     assert_eq!(error.code(), Code::NOT_FOUND);
     assert_eq!(error.status.message, "as asked");
     assert!(error.to_string().starts_with("Probe.fail at "), "{error}");
@@ -121,10 +184,18 @@ async fn c2_a_deadline_below_a_second_ends_the_call_on_both_sides() {
     let pair = Pair::new().await;
     let mut options = CallOptions::new();
     options.timeout = Some(Duration::from_millis(80));
-    let error = pair.client.unary(&pair.method("hang"), int(0), options.clone()).await.expect_err("hangs");
+    let error = pair
+        .client
+        .unary(&pair.method("hang"), int(0), options.clone())
+        .await
+        .expect_err("hangs");
     assert_eq!(error.code(), Code::DEADLINE_EXCEEDED);
     reaches(&pair.probe.dropped, 1).await;
-    let (mut sender, mut receiver) = pair.client.start(&pair.method("sum"), options).await.expect("starts");
+    let (mut sender, mut receiver) = pair
+        .client
+        .start(&pair.method("sum"), options)
+        .await
+        .expect("starts");
     sender.send(int(1)).await.expect("goes out");
     let error = receiver.next().await.expect_err("never finished");
     assert_eq!(error.code(), Code::DEADLINE_EXCEEDED);
@@ -143,14 +214,22 @@ async fn c3_dropping_a_call_drops_its_handler() {
     call.abort();
     reaches(&pair.probe.dropped, 1).await;
 
-    let (mut sender, receiver) = pair.client.start(&pair.method("count"), CallOptions::new()).await.expect("starts");
+    let (mut sender, receiver) = pair
+        .client
+        .start(&pair.method("count"), CallOptions::new())
+        .await
+        .expect("starts");
     sender.send(int(i64::MAX)).await.expect("goes out");
     sender.finish();
     reaches(&pair.probe.started, 2).await;
     drop(receiver);
     reaches(&pair.probe.dropped, 2).await;
 
-    let (sender, _receiver) = pair.client.start(&pair.method("mirror"), CallOptions::new()).await.expect("starts");
+    let (sender, _receiver) = pair
+        .client
+        .start(&pair.method("mirror"), CallOptions::new())
+        .await
+        .expect("starts");
     reaches(&pair.probe.started, 3).await;
     drop(sender);
     reaches(&pair.probe.dropped, 3).await;
@@ -171,16 +250,28 @@ async fn c3_ten_thousand_cancelled_calls_leave_nothing_behind() {
         while calls.join_next().await.is_some() {}
         reaches(&pair.probe.dropped, round * 100).await;
     }
-    assert_eq!(pair.unary("echo", blob(1)).await.expect("the connection lives"), blob(1));
+    assert_eq!(
+        pair.unary("echo", blob(1))
+            .await
+            .expect("the connection lives"),
+        blob(1)
+    );
 }
 
 #[tokio::test]
 async fn c4_a_slow_reader_holds_the_writer_back() {
     let pair = Pair::new().await;
-    let (mut sender, mut receiver) = pair.client.start(&pair.method("count"), CallOptions::new()).await.expect("starts");
+    let (mut sender, mut receiver) = pair
+        .client
+        .start(&pair.method("count"), CallOptions::new())
+        .await
+        .expect("starts");
     sender.send(int(50_000_000)).await.expect("goes out");
     sender.finish();
-    assert_eq!(as_int(&receiver.next().await.expect("ok").expect("a message")), 0);
+    assert_eq!(
+        as_int(&receiver.next().await.expect("ok").expect("a message")),
+        0
+    );
     // Nothing is read from here on: what the handler gets rid of is what the windows and buffers hold.
     let mut before = usize::MAX;
     loop {
@@ -191,7 +282,10 @@ async fn c4_a_slow_reader_holds_the_writer_back() {
         }
         before = sent;
     }
-    assert!(before < 2_500_000, "{before} messages of at most 7 bytes went out to a reader that does not read");
+    assert!(
+        before < 2_500_000,
+        "{before} messages of at most 7 bytes went out to a reader that does not read"
+    );
 }
 
 #[tokio::test]
@@ -199,8 +293,16 @@ async fn c1_metadata_goes_both_ways() {
     let pair = Pair::new().await;
     let mut options = CallOptions::new();
     options.metadata.insert("trace", "abc").expect("valid");
-    options.metadata.insert("raw-bin", vec![0, 255]).expect("valid");
-    assert!(pair.client.unary(&pair.method("echo"), blob(1), options).await.is_ok());
+    options
+        .metadata
+        .insert("raw-bin", vec![0, 255])
+        .expect("valid");
+    assert!(
+        pair.client
+            .unary(&pair.method("echo"), blob(1), options)
+            .await
+            .is_ok()
+    );
 }
 
 #[tokio::test]
@@ -209,9 +311,17 @@ async fn c1_compression_is_asked_for_per_call() {
     for size in [100, 5_000, 1 << 20] {
         let mut options = CallOptions::new();
         options.compress = Some(true);
-        let answer = pair.client.unary(&pair.method("echo"), blob(size), options.clone()).await.expect("an answer");
+        let answer = pair
+            .client
+            .unary(&pair.method("echo"), blob(size), options.clone())
+            .await
+            .expect("an answer");
         assert!(answer.message == blob(size));
-        let (mut sender, mut receiver) = pair.client.start(&pair.method("mirror"), options).await.expect("starts");
+        let (mut sender, mut receiver) = pair
+            .client
+            .start(&pair.method("mirror"), options)
+            .await
+            .expect("starts");
         sender.send(blob(size)).await.expect("goes out");
         assert!(receiver.next().await.expect("ok").expect("a message") == blob(size));
     }
@@ -220,11 +330,23 @@ async fn c1_compression_is_asked_for_per_call() {
 #[tokio::test]
 async fn k2_a_contract_is_fetched_by_id() {
     let pair = Pair::new().await;
-    let contract = pair.client.contract("Probe", None).await.expect("a contract");
+    let contract = pair
+        .client
+        .contract("Probe", None)
+        .await
+        .expect("a contract");
     assert_eq!(contract.id(), pair.contract.id());
-    let error = pair.client.contract("Prob", None).await.expect_err("unknown");
+    let error = pair
+        .client
+        .contract("Prob", None)
+        .await
+        .expect_err("unknown");
     assert_eq!(error.code(), Code::UNIMPLEMENTED);
     assert!(error.to_string().contains("Probe v1"), "{error}");
-    let error = pair.client.contract("Probe", Some(3)).await.expect_err("unknown version");
+    let error = pair
+        .client
+        .contract("Probe", Some(3))
+        .await
+        .expect_err("unknown version");
     assert!(error.to_string().contains("it has 1"), "{error}");
 }

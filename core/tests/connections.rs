@@ -12,9 +12,22 @@ use common::{Pair, Probe, blob, client_options, int, reaches, server_options, se
 async fn a1_a_server_starts_and_is_reached_with_no_network_at_all() {
     let began = Instant::now();
     let pair = Pair::new().await;
-    assert!(began.elapsed() < Duration::from_secs(1), "start and connect took {:?}", began.elapsed());
-    assert!(pair.server.address().direct.iter().any(|address| address.ip().is_loopback()));
-    assert_eq!(pair.unary("echo", blob(1)).await.expect("an answer"), blob(1));
+    assert!(
+        began.elapsed() < Duration::from_secs(1),
+        "start and connect took {:?}",
+        began.elapsed()
+    );
+    assert!(
+        pair.server
+            .address()
+            .direct
+            .iter()
+            .any(|address| address.ip().is_loopback())
+    );
+    assert_eq!(
+        pair.unary("echo", blob(1)).await.expect("an answer"),
+        blob(1)
+    );
 }
 
 #[tokio::test]
@@ -39,7 +52,10 @@ async fn c7_a_closed_client_drops_its_handlers() {
     reaches(&pair.probe.started, 1).await;
     pair.client.close().await;
     reaches(&pair.probe.dropped, 1).await;
-    assert_eq!(call.await.expect("ran").expect_err("closed").code(), Code::CANCELLED);
+    assert_eq!(
+        call.await.expect("ran").expect_err("closed").code(),
+        Code::CANCELLED
+    );
     let error = pair.unary("echo", blob(1)).await.expect_err("closed");
     assert_eq!(error.code(), Code::FAILED_PRECONDITION);
 }
@@ -47,7 +63,11 @@ async fn c7_a_closed_client_drops_its_handlers() {
 #[tokio::test]
 async fn c7_a_ping_is_answered_by_the_engine() {
     let pair = Pair::new().await;
-    let trip = pair.client.ping(Duration::from_secs(5)).await.expect("alive");
+    let trip = pair
+        .client
+        .ping(Duration::from_secs(5))
+        .await
+        .expect("alive");
     assert!(trip > Duration::ZERO);
 }
 
@@ -59,15 +79,31 @@ async fn c8_a_client_connects_again_and_repeats_what_is_safe() {
     let mut options = server_options();
     options.endpoint.identity = Some(identity.clone());
     let probe = Arc::new(Probe::default());
-    let first = Server::start(vec![service(&probe, "shared")], options.clone()).await.expect("a server");
+    let first = Server::start(vec![service(&probe, "shared")], options.clone())
+        .await
+        .expect("a server");
     let address = first.address().clone();
-    let client = Client::connect(vec![address.clone()], client_options()).await.expect("a client");
+    let client = Client::connect(vec![address.clone()], client_options())
+        .await
+        .expect("a client");
     let echo = aster::Method::new(&common::contract("shared"), "echo").expect("a method");
-    client.unary(&echo, blob(1), CallOptions::new()).await.expect("an answer");
+    client
+        .unary(&echo, blob(1), CallOptions::new())
+        .await
+        .expect("an answer");
     first.close().await;
-    let second = Server::start(vec![service(&probe, "shared")], options).await.expect("the same server again");
-    assert_eq!(*second.address(), address, "A2: the same address after a restart");
-    client.unary(&echo, blob(2), CallOptions::new()).await.expect("connected again");
+    let second = Server::start(vec![service(&probe, "shared")], options)
+        .await
+        .expect("the same server again");
+    assert_eq!(
+        *second.address(),
+        address,
+        "A2: the same address after a restart"
+    );
+    client
+        .unary(&echo, blob(2), CallOptions::new())
+        .await
+        .expect("connected again");
     std::fs::remove_dir_all(&folder).expect("cleaned up");
 }
 
@@ -78,13 +114,23 @@ async fn a2_a_second_server_on_one_identity_does_not_start_and_says_why() {
     let mut options = server_options();
     options.endpoint.identity = Some(folder.join("server.identity"));
     let probe = Arc::new(Probe::default());
-    let first = Server::start(vec![service(&probe, "shared")], options.clone()).await.expect("a server");
-    let error = Server::start(vec![service(&probe, "shared")], options).await.expect_err("the port is taken");
-    assert!(error.message.contains("server.identity") && error.message.contains("another server"), "{error}");
+    let first = Server::start(vec![service(&probe, "shared")], options.clone())
+        .await
+        .expect("a server");
+    let error = Server::start(vec![service(&probe, "shared")], options)
+        .await
+        .expect_err("the port is taken");
+    assert!(
+        error.message.contains("server.identity") && error.message.contains("another server"),
+        "{error}"
+    );
     #[cfg(unix)]
     {
         use std::os::unix::fs::PermissionsExt;
-        let mode = std::fs::metadata(folder.join("server.identity")).expect("is there").permissions().mode();
+        let mode = std::fs::metadata(folder.join("server.identity"))
+            .expect("is there")
+            .permissions()
+            .mode();
         assert_eq!(mode & 0o777, 0o600);
     }
     first.close().await;
@@ -99,9 +145,14 @@ async fn a_dead_address_fails_within_its_time_and_says_what_was_tried() {
     address.direct.retain(|direct| direct.ip().is_loopback());
     let mut options = client_options();
     options.connect_timeout = Duration::from_millis(300);
-    let error = Client::connect(vec![address.clone()], options).await.expect_err("nobody there");
+    let error = Client::connect(vec![address.clone()], options)
+        .await
+        .expect_err("nobody there");
     assert_eq!(error.code(), Code::UNAVAILABLE);
-    assert!(error.to_string().contains(&address.direct[0].to_string()), "{error}");
+    assert!(
+        error.to_string().contains(&address.direct[0].to_string()),
+        "{error}"
+    );
 }
 
 #[tokio::test]
@@ -112,7 +163,9 @@ async fn c8_the_next_address_is_tried_when_one_is_dead() {
     let pair = Pair::new().await;
     let mut options = client_options();
     options.connect_timeout = Duration::from_secs(4);
-    let client = Client::connect(vec![address, pair.server.address().clone()], options).await.expect("the second answers");
+    let client = Client::connect(vec![address, pair.server.address().clone()], options)
+        .await
+        .expect("the second answers");
     assert_eq!(client.peer(), pair.server.endpoint_id());
 }
 
@@ -120,7 +173,8 @@ async fn c8_the_next_address_is_tried_when_one_is_dead() {
 async fn i3_a_drain_answers_what_it_has_and_refuses_what_is_new() {
     let pair = Pair::new().await;
     let (client, method) = (pair.client.clone(), pair.method("once"));
-    let call = tokio::spawn(async move { client.unary(&method, int(-1), CallOptions::new()).await });
+    let call =
+        tokio::spawn(async move { client.unary(&method, int(-1), CallOptions::new()).await });
     reaches(&pair.probe.started, 1).await;
     let server = pair.server.clone();
     let drain = tokio::spawn(async move { server.drain(Duration::from_secs(10)).await });
@@ -136,7 +190,10 @@ async fn i3_a_drain_answers_what_it_has_and_refuses_what_is_new() {
     };
     assert!(!error.status.may_have_run, "{error}");
     pair.probe.gate.notify_one();
-    assert!(call.await.expect("ran").is_ok(), "an accepted call is answered");
+    assert!(
+        call.await.expect("ran").is_ok(),
+        "an accepted call is answered"
+    );
     drain.await.expect("drained");
 }
 

@@ -5,10 +5,18 @@ mod common;
 use aster::{CallOptions, Client, Code, Method, Session};
 use common::{Pair, as_int, blob, client_options, int, reaches};
 
-async fn once(client: &Client, method: &Method, session: &Session, value: i64) -> Result<i64, aster::Failure> {
+async fn once(
+    client: &Client,
+    method: &Method,
+    session: &Session,
+    value: i64,
+) -> Result<i64, aster::Failure> {
     let mut options = CallOptions::new();
     options.session = Some(session.clone());
-    client.unary(method, int(value), options).await.map(|answer| as_int(&answer.message))
+    client
+        .unary(method, int(value), options)
+        .await
+        .map(|answer| as_int(&answer.message))
 }
 
 #[tokio::test]
@@ -16,12 +24,24 @@ async fn x1_a_session_opens_with_its_first_call_and_its_hook_runs_once() {
     let pair = Pair::of_scope("session").await;
     let method = pair.method("once");
     let session = pair.client.open_session("Probe", false);
-    assert_eq!(once(&pair.client, &method, &session, 1).await.expect("an answer"), 1);
-    assert_eq!(once(&pair.client, &method, &session, 2).await.expect("an answer"), 3);
+    assert_eq!(
+        once(&pair.client, &method, &session, 1)
+            .await
+            .expect("an answer"),
+        1
+    );
+    assert_eq!(
+        once(&pair.client, &method, &session, 2)
+            .await
+            .expect("an answer"),
+        3
+    );
     session.close();
     session.close();
     reaches(&pair.probe.closed_sessions, 1).await;
-    let error = once(&pair.client, &method, &session, 3).await.expect_err("closed");
+    let error = once(&pair.client, &method, &session, 3)
+        .await
+        .expect_err("closed");
     assert_eq!(error.code(), Code::FAILED_PRECONDITION);
     pair.server.close().await;
     assert_eq!(*pair.probe.closed_sessions.borrow(), 1);
@@ -33,7 +53,9 @@ async fn x1_the_hook_runs_when_the_client_goes_away() {
     let method = pair.method("once");
     for _ in 0..3 {
         let session = pair.client.open_session("Probe", false);
-        once(&pair.client, &method, &session, 1).await.expect("an answer");
+        once(&pair.client, &method, &session, 1)
+            .await
+            .expect("an answer");
         std::mem::forget(session);
     }
     pair.client.close().await;
@@ -44,9 +66,15 @@ async fn x1_the_hook_runs_when_the_client_goes_away() {
 async fn x1_the_hook_runs_when_the_server_shuts_down() {
     let pair = Pair::of_scope("session").await;
     let session = pair.client.open_session("Probe", false);
-    once(&pair.client, &pair.method("once"), &session, 1).await.expect("an answer");
+    once(&pair.client, &pair.method("once"), &session, 1)
+        .await
+        .expect("an answer");
     pair.server.close().await;
-    assert_eq!(*pair.probe.closed_sessions.borrow(), 1, "before close() returns");
+    assert_eq!(
+        *pair.probe.closed_sessions.borrow(),
+        1,
+        "before close() returns"
+    );
 }
 
 #[tokio::test]
@@ -62,9 +90,19 @@ async fn x3_unary_calls_run_in_the_order_issued_also_large_ones() {
             let mut options = CallOptions::new();
             options.session = Some(session);
             if value % 10 == 9 {
-                drop(client.unary(&echo, blob(50_000), options).await.expect("an answer"));
+                drop(
+                    client
+                        .unary(&echo, blob(50_000), options)
+                        .await
+                        .expect("an answer"),
+                );
             } else {
-                drop(client.unary(&once_method, int(value), options).await.expect("an answer"));
+                drop(
+                    client
+                        .unary(&once_method, int(value), options)
+                        .await
+                        .expect("an answer"),
+                );
             }
         });
     }
@@ -91,7 +129,14 @@ async fn x3_a_cancelled_call_leaves_the_queue_and_the_next_runs() {
     second.abort();
     assert!(second.await.expect_err("aborted").is_cancelled());
     // The lane is in order: once this is answered the cancellation has arrived.
-    once(&pair.client, &method, &pair.client.open_session("Probe", false), 0).await.expect("an answer");
+    once(
+        &pair.client,
+        &method,
+        &pair.client.open_session("Probe", false),
+        0,
+    )
+    .await
+    .expect("an answer");
     pair.probe.gate.notify_one();
     first.await.expect("ran").expect("an answer");
     third.await.expect("ran").expect("an answer");
@@ -108,7 +153,9 @@ async fn x3_ten_thousand_sessions_on_one_connection() {
             let (client, method) = (pair.client.clone(), method.clone());
             calls.spawn(async move {
                 let session = client.open_session("Probe", false);
-                once(&client, &method, &session, 1).await.expect("an answer");
+                once(&client, &method, &session, 1)
+                    .await
+                    .expect("an answer");
                 session.close();
             });
         }
@@ -122,14 +169,22 @@ async fn x3_the_cap_of_sessions_is_an_error_with_a_name() {
     let probe = std::sync::Arc::new(common::Probe::default());
     let mut options = common::server_options();
     options.endpoint.limits.sessions = 2;
-    let server = aster::Server::start(vec![common::service(&probe, "session")], options).await.expect("a server");
-    let client = Client::connect(vec![server.address().clone()], client_options()).await.expect("a client");
+    let server = aster::Server::start(vec![common::service(&probe, "session")], options)
+        .await
+        .expect("a server");
+    let client = Client::connect(vec![server.address().clone()], client_options())
+        .await
+        .expect("a client");
     let method = Method::new(&common::contract("session"), "once").expect("a method");
-    let sessions: Vec<Session> = (0..3).map(|_| client.open_session("Probe", false)).collect();
+    let sessions: Vec<Session> = (0..3)
+        .map(|_| client.open_session("Probe", false))
+        .collect();
     for session in &sessions[..2] {
         once(&client, &method, session, 1).await.expect("an answer");
     }
-    let error = once(&client, &method, &sessions[2], 1).await.expect_err("over the cap");
+    let error = once(&client, &method, &sessions[2], 1)
+        .await
+        .expect_err("over the cap");
     assert_eq!(error.code(), Code::RESOURCE_EXHAUSTED);
     assert!(error.to_string().contains("max_sessions"), "{error}");
     assert!(!error.status.may_have_run);
@@ -141,10 +196,19 @@ async fn x2_streaming_calls_run_beside_the_unary_ones_and_end_with_the_session()
     let session = pair.client.open_session("Probe", false);
     let mut options = CallOptions::new();
     options.session = Some(session.clone());
-    let (mut sender, mut receiver) = pair.client.start(&pair.method("mirror"), options).await.expect("starts");
+    let (mut sender, mut receiver) = pair
+        .client
+        .start(&pair.method("mirror"), options)
+        .await
+        .expect("starts");
     sender.send(blob(3)).await.expect("goes out");
-    assert_eq!(receiver.next().await.expect("ok").expect("a message"), blob(3));
-    once(&pair.client, &pair.method("once"), &session, 4).await.expect("an answer beside the stream");
+    assert_eq!(
+        receiver.next().await.expect("ok").expect("a message"),
+        blob(3)
+    );
+    once(&pair.client, &pair.method("once"), &session, 4)
+        .await
+        .expect("an answer beside the stream");
     session.close();
     let error = receiver.next().await.expect_err("the session is closed");
     assert_eq!(error.code(), Code::CANCELLED);

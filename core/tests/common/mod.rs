@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 
 use aster::{
-    CallOptions, Client, ClientOptions, Code, Contract, Handlers, Method, Network, Server, ServerOptions, Service, Status,
+    CallOptions, Client, ClientOptions, Code, Contract, Handlers, Method, Network, Server,
+    ServerOptions, Service, Status,
 };
 use bytes::Bytes;
 use tokio::sync::{Notify, watch};
@@ -76,12 +77,23 @@ pub fn blob(size: usize) -> Bytes {
 }
 
 pub fn contract(scope: &str) -> Contract {
-    let text = SERVICE.replacen("\"version\": 1,", &format!("\"version\": 1, \"scope\": \"{scope}\","), 1);
+    let text = SERVICE.replacen(
+        "\"version\": 1,",
+        &format!("\"version\": 1, \"scope\": \"{scope}\","),
+        1,
+    );
     Contract::from_json(&text).expect("a contract")
 }
 
 pub fn service(probe: &Arc<Probe>, scope: &str) -> Service {
-    let (p, q, r, s, t, u) = (probe.clone(), probe.clone(), probe.clone(), probe.clone(), probe.clone(), probe.clone());
+    let (p, q, r, s, t, u) = (
+        probe.clone(),
+        probe.clone(),
+        probe.clone(),
+        probe.clone(),
+        probe.clone(),
+        probe.clone(),
+    );
     Handlers::new(contract(scope))
         .unary("echo", |_, request| async move { Ok(request) })
         .unary("once", move |_, request| {
@@ -176,9 +188,18 @@ pub struct Pair {
 impl Pair {
     pub async fn of_scope(scope: &str) -> Self {
         let probe = Arc::new(Probe::default());
-        let server = Server::start(vec![service(&probe, scope)], server_options()).await.expect("a server");
-        let client = Client::connect(vec![server.address().clone()], client_options()).await.expect("a client");
-        Self { probe, server, client, contract: contract(scope) }
+        let server = Server::start(vec![service(&probe, scope)], server_options())
+            .await
+            .expect("a server");
+        let client = Client::connect(vec![server.address().clone()], client_options())
+            .await
+            .expect("a client");
+        Self {
+            probe,
+            server,
+            client,
+            contract: contract(scope),
+        }
     }
 
     pub async fn new() -> Self {
@@ -190,10 +211,17 @@ impl Pair {
     }
 
     pub async fn unary(&self, name: &str, request: Bytes) -> Result<Bytes, aster::Failure> {
-        self.client.unary(&self.method(name), request, CallOptions::new()).await.map(|answer| answer.message)
+        self.client
+            .unary(&self.method(name), request, CallOptions::new())
+            .await
+            .map(|answer| answer.message)
     }
 }
 
 pub async fn reaches(sender: &watch::Sender<usize>, count: usize) {
-    sender.subscribe().wait_for(|now| *now >= count).await.expect("the sender lives");
+    sender
+        .subscribe()
+        .wait_for(|now| *now >= count)
+        .await
+        .expect("the sender lives");
 }
