@@ -68,6 +68,8 @@ def test_G1_ctrl_c_ends_the_server_although_a_stream_is_open() -> None:
 def test_G1_a_restart_gives_a_new_address_and_ends_the_old_one() -> None:
     with control(1) as first:
         old = address(first)
+        # An answer shows that `serve()` is running, and with it the handling of Ctrl-C.
+        call(old, "getStatus", {"agent_id": "a"})
         first.interrupt()
         assert first.exit_code() == 0
     with control(1) as second:
