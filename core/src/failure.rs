@@ -12,7 +12,7 @@ use crate::call::outbound::Failed;
 #[non_exhaustive]
 pub struct Failure {
     /// How it ended.
-    pub status: Status,
+    pub status: Box<Status>,
     /// Initial response metadata, as far as it came.
     pub metadata: Metadata,
     /// `Service.method`, or what else was being done.
@@ -24,7 +24,7 @@ pub struct Failure {
 impl Failure {
     pub(crate) fn new(failed: Failed, method: &str, peer: &str) -> Self {
         Self {
-            status: failed.status,
+            status: Box::new(failed.status),
             metadata: failed.metadata,
             method: method.to_owned(),
             peer: peer.to_owned(),
@@ -58,12 +58,12 @@ impl fmt::Display for Failure {
 
 impl std::error::Error for Failure {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        Some(&self.status)
+        Some(&*self.status)
     }
 }
 
 impl From<Failure> for Status {
     fn from(failure: Failure) -> Self {
-        failure.status
+        *failure.status
     }
 }

@@ -62,7 +62,7 @@ impl Failure {
     /// The record of a call that the engine reports as failed.
     pub(crate) fn of_engine(failure: aster::Failure) -> Self {
         let context = failure.context();
-        Self { metadata: failure.metadata, ..Self::of_status(failure.status, context) }
+        Self { metadata: failure.metadata, ..Self::of_status(*failure.status, context) }
     }
 
     /// The caller cancelled.

@@ -12,7 +12,7 @@ use bytes::Bytes;
 use tokio::sync::{Notify, watch};
 
 /// A service whose methods the tests need. All payloads are strings or integers.
-pub const SERVICE: &str = r#"{
+pub(crate) const SERVICE: &str = r#"{
     "name": "Probe", "version": 1,
     "methods": [
         {"name": "echo", "pattern": "unary", "idempotent": true, "request": {"t": "bytes"}, "response": {"t": "bytes"}},
@@ -27,14 +27,14 @@ pub const SERVICE: &str = r#"{
 }"#;
 
 /// What the handlers tell the tests.
-pub struct Probe {
-    pub started: watch::Sender<usize>,
-    pub dropped: watch::Sender<usize>,
-    pub ran: AtomicI64,
-    pub closed_sessions: watch::Sender<usize>,
-    pub order: std::sync::Mutex<Vec<i64>>,
-    pub gate: Notify,
-    pub sent: AtomicUsize,
+pub(crate) struct Probe {
+    pub(crate) started: watch::Sender<usize>,
+    pub(crate) dropped: watch::Sender<usize>,
+    pub(crate) ran: AtomicI64,
+    pub(crate) closed_sessions: watch::Sender<usize>,
+    pub(crate) order: std::sync::Mutex<Vec<i64>>,
+    pub(crate) gate: Notify,
+    pub(crate) sent: AtomicUsize,
 }
 
 impl Default for Probe {
@@ -59,16 +59,16 @@ impl Drop for Dropped {
     }
 }
 
-pub fn int(value: i64) -> Bytes {
+pub(crate) fn int(value: i64) -> Bytes {
     rmp_serde::to_vec(&value).expect("an integer").into()
 }
 
-pub fn as_int(bytes: &[u8]) -> i64 {
+pub(crate) fn as_int(bytes: &[u8]) -> i64 {
     rmp_serde::from_slice(bytes).expect("an integer")
 }
 
 /// A MessagePack bin of `size` bytes.
-pub fn blob(size: usize) -> Bytes {
+pub(crate) fn blob(size: usize) -> Bytes {
     let mut out = Vec::with_capacity(size + 5);
     out.push(0xc6);
     out.extend_from_slice(&(size as u32).to_be_bytes());
@@ -76,7 +76,7 @@ pub fn blob(size: usize) -> Bytes {
     out.into()
 }
 
-pub fn contract(scope: &str) -> Contract {
+pub(crate) fn contract(scope: &str) -> Contract {
     let text = SERVICE.replacen(
         "\"version\": 1,",
         &format!("\"version\": 1, \"scope\": \"{scope}\","),
@@ -85,7 +85,7 @@ pub fn contract(scope: &str) -> Contract {
     Contract::from_json(&text).expect("a contract")
 }
 
-pub fn service(probe: &Arc<Probe>, scope: &str) -> Service {
+pub(crate) fn service(probe: &Arc<Probe>, scope: &str) -> Service {
     let (p, q, r, s, t, u) = (
         probe.clone(),
         probe.clone(),
@@ -166,27 +166,27 @@ pub fn service(probe: &Arc<Probe>, scope: &str) -> Service {
         .expect("every method has a handler")
 }
 
-pub fn server_options() -> ServerOptions {
+pub(crate) fn server_options() -> ServerOptions {
     let mut options = ServerOptions::default();
     options.endpoint.network = Network::Local;
     options
 }
 
-pub fn client_options() -> ClientOptions {
+pub(crate) fn client_options() -> ClientOptions {
     let mut options = ClientOptions::default();
     options.endpoint.network = Network::Local;
     options
 }
 
-pub struct Pair {
-    pub probe: Arc<Probe>,
-    pub server: Server,
-    pub client: Client,
-    pub contract: Contract,
+pub(crate) struct Pair {
+    pub(crate) probe: Arc<Probe>,
+    pub(crate) server: Server,
+    pub(crate) client: Client,
+    pub(crate) contract: Contract,
 }
 
 impl Pair {
-    pub async fn of_scope(scope: &str) -> Self {
+    pub(crate) async fn of_scope(scope: &str) -> Self {
         let probe = Arc::new(Probe::default());
         let server = Server::start(vec![service(&probe, scope)], server_options())
             .await
@@ -202,15 +202,15 @@ impl Pair {
         }
     }
 
-    pub async fn new() -> Self {
+    pub(crate) async fn new() -> Self {
         Self::of_scope("shared").await
     }
 
-    pub fn method(&self, name: &str) -> Method {
+    pub(crate) fn method(&self, name: &str) -> Method {
         Method::new(&self.contract, name).expect("a method")
     }
 
-    pub async fn unary(&self, name: &str, request: Bytes) -> Result<Bytes, aster::Failure> {
+    pub(crate) async fn unary(&self, name: &str, request: Bytes) -> Result<Bytes, aster::Failure> {
         self.client
             .unary(&self.method(name), request, CallOptions::new())
             .await
@@ -218,7 +218,7 @@ impl Pair {
     }
 }
 
-pub async fn reaches(sender: &watch::Sender<usize>, count: usize) {
+pub(crate) async fn reaches(sender: &watch::Sender<usize>, count: usize) {
     sender
         .subscribe()
         .wait_for(|now| *now >= count)
