@@ -162,7 +162,9 @@ impl FromStr for Address {
                 ));
             }
             Err(_) => {
-                return fail("the address has characters that no address has: copy it again".into());
+                return fail(
+                    "the address has characters that no address has: copy it again".into(),
+                );
             }
         };
         // Version, id and checksum: the shortest address there is.
