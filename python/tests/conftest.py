@@ -12,9 +12,9 @@ from services import Calls, Plain, Session, Types
 from aster.testing import Pair, pair
 
 
-@pytest.fixture
-def calls() -> Calls:
-    return Calls()
+@pytest_asyncio.fixture
+async def calls() -> Calls:
+    return Calls()  # in the loop: on Python 3.9 events belong to the loop they are made in
 
 
 @pytest_asyncio.fixture

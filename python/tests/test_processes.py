@@ -149,6 +149,7 @@ async def test_C7_ctrl_c_ends_a_server_whose_handlers_hang() -> None:
 async def test_C7_ctrl_c_in_a_client_cancels_its_calls_on_the_server() -> None:
     async with serving() as (server, address), program("call", address, "wait") as client:
         await server.until("hanging")
+        assert [await client.line(), await client.line()] == ["hello", "1"]
         client.process.send_signal(signal.SIGINT)
         await server.until("cancelled")
         code, errors = await client.end()

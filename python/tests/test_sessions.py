@@ -116,7 +116,8 @@ async def test_X3_many_sessions_on_one_connection(both: Pair) -> None:
         assert await asyncio.gather(*(each.increment() for each in sessions)) == [1] * 50
         await asyncio.gather(*(each.close() for each in sessions))
     assert len(Session.opened) == 500
-    assert Session.closed.qsize() == 500
+    assert len({id(await closed()) for _ in range(500)}) == 500
+    assert Session.closed.empty()
 
 
 async def test_X1_session_is_lost_with_its_connection() -> None:

@@ -283,7 +283,16 @@ class _Handler:
             return lambda function, call: function(
                 **{single: read(call), context_name: CallContext(call, service, name)}
             )
-        return lambda function, call: function(read(call))
+
+        def direct(function: Callable[..., Any], call: _native.Call) -> Any:
+            # The usual case, in one step: a call through `read` is measurable here.
+            try:
+                request = decode(call.request)  # type: ignore[arg-type]
+            except Exception as error:
+                raise translate_decode_error(error, f"{service}.{name}: the request") from error
+            return function(request)
+
+        return direct
 
     def invoke_stream(self, function: Callable[..., Any], call: _native.Call, requests: Any) -> Any:
         """Calls a handler that takes a stream."""

@@ -46,7 +46,7 @@ class LoopPort:
         self.native = _native.Port(loop, self._make_error)
         _logs.install()
         self.closed = False
-        self._users: weakref.WeakSet[Any] = weakref.WeakSet()
+        self.users: weakref.WeakSet[Any] = weakref.WeakSet()
         self._count = 0
         self._notifier: _Notifier | None = None
         try:
@@ -62,12 +62,12 @@ class LoopPort:
 
     def acquire(self, user: Closable) -> None:
         """Registers a server or client; the port lives at least until it is released."""
-        self._users.add(user)
+        self.users.add(user)
         self._count += 1
 
     def release(self, user: Closable) -> None:
         """Undoes `acquire`. The last one closes the port."""
-        self._users.discard(user)
+        self.users.discard(user)
         self._count -= 1
         if self._count <= 0:
             self.close()
@@ -91,7 +91,7 @@ class LoopPort:
     def _make_error(self, status: Any) -> BaseException:
         if status[0] == StatusCode.CONTRACT_MISMATCH:
             # The server changed under a proxy: what was read of its contract is out of date.
-            for user in list(self._users):
+            for user in list(self.users):
                 user.forget_contracts()
         return error_from_status(status)
 
@@ -103,7 +103,7 @@ class LoopPort:
                 await self._close_users()
 
     async def _close_users(self) -> None:
-        tasks = [asyncio.ensure_future(user.close()) for user in list(self._users)]
+        tasks = [asyncio.ensure_future(user.close()) for user in list(self.users)]
         if tasks:
             done, late = await asyncio.wait(tasks, timeout=EXIT_SECONDS)
             for task in late:
@@ -183,6 +183,10 @@ def _after_fork() -> None:
     # Kept, not dropped: dropping would close the parent's handles from a process that does not own them.
     _inherited.extend(_ports.values())
     _ports.clear()
+    for port in _inherited:
+        # Their proxies come by `check_process` again, which says what to do.
+        for user in list(port.users):
+            user.forget_contracts()
 
 
 if hasattr(os, "register_at_fork"):
