@@ -64,7 +64,7 @@ class Connection:
 def make_connect(args: Any, data: Any) -> Callable[[], Awaitable[Connection]]:
     async def connect() -> Connection:
         # A client of its own for every connection: nothing is shared with those before it.
-        client = AsterClient(address=args.address)
+        client = AsterClient(address=args.address, preset="local")
         await client.connect()
         return Connection(client, client.client(Bench), data)
 

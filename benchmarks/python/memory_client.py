@@ -68,7 +68,7 @@ async def main() -> None:
     parser.add_argument("--workload", required=True, choices=list(SCENARIOS))
     args = parser.parse_args()
     run, warm, full = SCENARIOS[args.workload]
-    async with AsterClient(address=args.address) as client:
+    async with AsterClient(address=args.address, preset="local") as client:
         await run(client, warm)
         print(json.dumps({"event": "warm"}), flush=True)
         await asyncio.get_running_loop().run_in_executor(None, sys.stdin.readline)

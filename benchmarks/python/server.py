@@ -11,7 +11,7 @@ from loops import announce, exit_with_parent, parse_server
 async def main() -> None:
     args = parse_server()
     exit_with_parent()
-    async with AsterServer(services=[Bench(args.data), BenchSession]) as server:
+    async with AsterServer(services=[Bench(args.data), BenchSession], preset="local") as server:
         announce(server.address)
         await server.serve()
 
