@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use aster_proto::address::Address;
+use aster_proto::address::{Address, MAX_RELAY};
 use aster_proto::limits;
 use aster_proto::status::{Code, Status};
 use aster_proto::version::ALPN;
@@ -48,6 +48,13 @@ fn relay_url(options: &EndpointOptions) -> Result<Option<RelayUrl>, Status> {
             }
         }
     };
+    if text.len() > MAX_RELAY {
+        let text = format!(
+            "{origin} is {} characters long: a relay's URL has at most {MAX_RELAY}",
+            text.len()
+        );
+        return Err(fail(text));
+    }
     match text.parse() {
         Ok(url) => Ok(Some(url)),
         Err(error) => Err(fail(format!(

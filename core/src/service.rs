@@ -6,8 +6,11 @@ use std::time::Duration;
 
 use aster_proto::call::{Codec, Route};
 use aster_proto::contract::{MethodRef, Scope};
-use aster_proto::control::Offer;
+use aster_proto::control::{Control, Offer, Welcome};
+use aster_proto::limits;
 use aster_proto::status::{Code, Status};
+
+use bytes::BytesMut;
 
 use crate::call::inbound::Inbound;
 use crate::call::session::SessionClosed;
@@ -130,10 +133,31 @@ impl Registry {
                 .insert(*service.contract.id().as_bytes(), service.contract.clone());
             registry.services.insert(key, Arc::new(service));
         }
+        registry.fits()?;
         registry
             .offers
             .sort_by(|a, b| (&a.service, a.version).cmp(&(&b.service, b.version)));
         Ok(registry)
+    }
+
+    /// Whether all services can be offered: they are told to a peer in one frame.
+    fn fits(&self) -> Result<(), Status> {
+        let mut frame = BytesMut::new();
+        Control::Welcome(Welcome {
+            offers: self.offers.clone(),
+            ..Welcome::default()
+        })
+        .encode(&mut frame);
+        // Some room is left for what else a Welcome says.
+        if self.offers.len() > limits::MAX_OFFERS || frame.len() > limits::MAX_CONTROL_FRAME / 2 {
+            let text = format!(
+                "{} services are too many for one endpoint ({} at most, with names of ordinary length): use several",
+                self.offers.len(),
+                limits::MAX_OFFERS
+            );
+            return Err(Status::unsent(Code::RESOURCE_EXHAUSTED, text));
+        }
+        Ok(())
     }
 
     pub(crate) fn offers(&self) -> &[Offer] {

@@ -146,8 +146,7 @@ impl UnaryCall {
                 // The task's streams end with it, and tell the peer.
                 task.abort();
                 if let Some((conn, id)) = lane {
-                    conn.lane_send_cancel(id);
-                    conn.lane.give_back();
+                    conn.lane_cancel(id, status.clone());
                 }
             }
         }
@@ -208,10 +207,7 @@ impl UnaryCall {
         };
         let call = self.clone();
         let on = conn.clone();
-        let id = conn.lane_call(
-            &lane_call,
-            Some(Box::new(move |result| call.ended(result, &on))),
-        );
+        let id = conn.lane_call(&lane_call, Box::new(move |result| call.ended(result, &on)));
         let mut state = self.state();
         if state.done.is_some() {
             state.place = Where::Lane(conn.clone(), id);
@@ -376,28 +372,37 @@ impl UnaryCall {
                 return self.finish(Err(Failed::new(status)), &conn.peer_id);
             }
         };
-        let id = conn.lane_call(
-            &LaneCall {
-                method: &self.method,
-                session,
-                deadline: self.deadline,
-                compress: self.compress,
-                metadata: &self.options.metadata,
-                message: None,
-                compressed: false,
-            },
-            None,
-        );
+        let call = LaneCall {
+            method: &self.method,
+            session,
+            deadline: self.deadline,
+            compress: self.compress,
+            metadata: &self.options.metadata,
+            message: None,
+            compressed: false,
+        };
+        let (refuse, refused) = tokio::sync::oneshot::channel();
+        let on_lane = Box::new(move |result: Result<Answer, Failed>| {
+            // The other way may have been the first to answer.
+            let _ = refuse.send(result);
+        });
+        let id = conn.lane_call(&call, on_lane);
         if let Where::Task(_, lane) = &mut self.state().place {
             *lane = Some((conn.clone(), id));
         }
-        let result = exchange(&conn, &body_head(id), &message, compressed, Pattern::Unary).await;
-        let took = match &mut self.state().place {
-            Where::Task(_, lane) => lane.take(),
-            _ => None,
+        let head = body_head(id);
+        let exchange = exchange(&conn, &head, &message, compressed, Pattern::Unary);
+        // A call that is refused is answered on the lane, before its message has been read; any other on the stream.
+        let result = tokio::select! {
+            biased;
+            Ok(result) = refused => result,
+            result = exchange => {
+                conn.lane_forget(id);
+                result
+            }
         };
-        if took.is_some() {
-            conn.lane.give_back();
+        if let Where::Task(_, lane) = &mut self.state().place {
+            *lane = None;
         }
         self.ended(result, &conn);
     }

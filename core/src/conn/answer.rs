@@ -164,12 +164,12 @@ impl Conn {
         request: Request,
         path: Path,
         lane: Option<u64>,
-    ) -> Result<Arc<CallState>, (Status, Path)> {
+    ) -> Result<Arc<CallState>, Status> {
         let refuse = |code, text: String| Status::rejected(code, text);
         let target = &request.target;
         if self.is_draining() {
             let text = "this server is going away and takes no new calls: call another";
-            return Err((refuse(Code::UNAVAILABLE, text.into()), path));
+            return Err(refuse(Code::UNAVAILABLE, text.into()));
         }
         let session = match (target.is_session(), request.session) {
             (true, Some(id)) => Some(id),
@@ -179,14 +179,14 @@ impl Conn {
                     "{} belongs to a session service and the call names no session",
                     target.name()
                 );
-                return Err((refuse(Code::FAILED_PRECONDITION, text), path));
+                return Err(refuse(Code::FAILED_PRECONDITION, text));
             }
             (false, Some(_)) => {
                 let text = format!(
                     "{} belongs to a shared service and the call names a session",
                     target.name()
                 );
-                return Err((refuse(Code::INVALID_ARGUMENT, text), path));
+                return Err(refuse(Code::INVALID_ARGUMENT, text));
             }
         };
         if request.deadline_ms == Some(0) {
@@ -194,15 +194,11 @@ impl Conn {
                 "the deadline of {} had passed when the call arrived",
                 target.name()
             );
-            return Err((refuse(Code::DEADLINE_EXCEEDED, text), path));
+            return Err(refuse(Code::DEADLINE_EXCEEDED, text));
         }
-        let session = match session
+        let session = session
             .map(|id| self.session_record(id, target))
-            .transpose()
-        {
-            Ok(session) => session,
-            Err(status) => return Err((status, path)),
-        };
+            .transpose()?;
         let id = NEXT_CALL.fetch_add(1, Ordering::Relaxed);
         // A year is for ever, and keeps the clock's arithmetic within its range.
         let year = Duration::from_secs(365 * 24 * 3_600);
@@ -252,9 +248,14 @@ impl Conn {
 
     /// A unary call of the lane: runs it, queues it in its session, or answers why not.
     pub(crate) fn admit_unary(self: &Arc<Self>, ready: Ready) {
+        let mut ready = ready;
         let Some(session) = ready.call.session else {
             return self.run_unary(ready);
         };
+        if let LaneRequest::Here(message, _) = &mut ready.request {
+            // It may have to wait, and a slice of what came off the network would hold all that came with it.
+            *message = Bytes::copy_from_slice(message);
+        }
         let admitted = {
             let mut state = self.answers.state();
             let admitted = state.sessions.unary(session.id, ready);
@@ -273,6 +274,13 @@ impl Conn {
                 ready.call.refuse_unadmitted(*status);
             }
         }
+    }
+
+    /// A call of a session was refused before the session heard of it: a close does not wait for it.
+    pub(crate) fn session_refused(self: &Arc<Self>, id: u64) {
+        self.answers.state().sessions.refused(id);
+        self.forget_unopened(id);
+        self.session_step(id);
     }
 
     /// Drops the record of a session that was refused before it opened.

@@ -198,7 +198,7 @@ pub(crate) async fn run(conn: &Arc<Conn>, mut send: SendStream, mut source: Sour
     if std::mem::replace(&mut lane.state().taken, true) {
         return conn.violation("a second lane came");
     }
-    source.set_max_payload(limits::MAX_LANE_MESSAGE + limits::MAX_HEADER + 64);
+    source.set_max_payload(limits::MAX_LANE_FRAME);
     let write = async {
         loop {
             let (bytes, finish) = {
@@ -297,59 +297,21 @@ fn take(
             compressed,
         } => {
             let lane = &conn.answer_lane;
-            {
+            let full = {
                 let mut state = lane.state();
                 if id < state.next {
                     return Err(format!("lane call id {id} came out of order"));
                 }
                 state.next = id + 1;
-                if state.in_flight.len() >= conn.limits.in_flight as usize {
-                    let text = format!(
-                        "{} calls of this peer are in flight, the most allowed (max_in_flight): await answers first",
-                        conn.limits.in_flight
-                    );
-                    let status = Status::rejected(Code::RESOURCE_EXHAUSTED, text);
-                    drop(state);
-                    lane.push(|out| {
-                        call::put_lane_reply(out, id, 0, &Metadata::new(), &status, &[])
-                    });
-                    return Ok(());
-                }
-            }
-            let refuse = |status: &Status| {
-                lane.push(|out| call::put_lane_reply(out, id, 0, &Metadata::new(), status, &[]));
-                Ok(())
+                state.in_flight.len() >= conn.limits.in_flight as usize
             };
-            let header = match CallHeader::decode(&header) {
-                Ok(header) => header,
-                // A header that can't be read ends only its own call, as long as the frames around it are whole. But a
-                // route that it may have defined is unknown now, and the calls that follow would get the wrong one.
-                Err(error) => return refuse(&Status::from_wire(&error, false)),
-            };
-            let target = match route(conn, routes, &header)? {
-                Ok(target) => target,
-                Err(status) => return refuse(&status),
-            };
-            if target.method.pattern != Pattern::Unary {
-                let pattern = target.method.pattern.name();
-                return refuse(&Status::rejected(
-                    Code::INVALID_ARGUMENT,
-                    format!(
-                        "{} is a {pattern} method: it needs a stream of its own, not the lane",
-                        target.name()
-                    ),
-                ));
-            }
-            let call = match conn.begin(Request::new(target, header), Path::Lane, Some(id)) {
-                Ok(call) => call,
-                Err((status, _)) => return refuse(&status),
-            };
-            lane.state().in_flight.insert(id, call.clone());
             let request = match message {
                 Some(message) => LaneRequest::Here(message, compressed),
                 None => LaneRequest::Body(id),
             };
-            conn.admit_unary(Ready { call, request });
+            if let Err(status) = begin(conn, routes, id, &header, request, full)? {
+                lane.push(|out| call::put_lane_reply(out, id, 0, &Metadata::new(), &status, &[]));
+            }
             Ok(())
         }
         LaneFrame::Cancel { id } => {
@@ -366,20 +328,74 @@ fn take(
     }
 }
 
-/// What a header's route leads to. The outer error closes the connection, the inner one answers the call.
+/// Begins a lane call. The outer error closes the connection, the inner one answers the call.
+fn begin(
+    conn: &Arc<Conn>,
+    routes: &mut Vec<Result<Arc<Target>, Status>>,
+    id: u64,
+    header: &[u8],
+    request: LaneRequest,
+    full: bool,
+) -> Result<Result<(), Status>, String> {
+    let decoded = CallHeader::decode(header);
+    // A call that fails defines its route all the same, or the numbers of the two sides would not agree from here on.
+    let target = match CallHeader::decode_route(header) {
+        Ok(reference) => route(conn, routes, &reference)?,
+        Err(error) => Err(Status::from_wire(&error, false)),
+    };
+    let header = match decoded {
+        Ok(header) => header,
+        Err(error) => return Ok(Err(Status::from_wire(&error, false))),
+    };
+    let session = header.session;
+    let begun = target.and_then(|target| {
+        if full {
+            let text = format!(
+                "{} calls of this peer are in flight, the most allowed (max_in_flight): await answers first",
+                conn.limits.in_flight
+            );
+            return Err(Status::rejected(Code::RESOURCE_EXHAUSTED, text));
+        }
+        if target.method.pattern != Pattern::Unary {
+            let text = format!(
+                "{} is a {} method: it needs a stream of its own, not the lane",
+                target.name(),
+                target.method.pattern.name()
+            );
+            return Err(Status::rejected(Code::INVALID_ARGUMENT, text));
+        }
+        conn.begin(Request::new(target, header), Path::Lane, Some(id))
+    });
+    match begun {
+        Ok(call) => {
+            conn.answer_lane.state().in_flight.insert(id, call.clone());
+            conn.admit_unary(Ready { call, request });
+            Ok(Ok(()))
+        }
+        Err(status) => {
+            if let Some(session) = session {
+                conn.session_refused(session);
+            }
+            Ok(Err(status))
+        }
+    }
+}
+
+/// What a route leads to. The outer error closes the connection, the inner one answers the call.
 fn route(
     conn: &Arc<Conn>,
     routes: &mut Vec<Result<Arc<Target>, Status>>,
-    header: &CallHeader<'_>,
+    reference: &RouteRef<'_>,
 ) -> Result<Result<Arc<Target>, Status>, String> {
-    match &header.route {
-        RouteRef::Defined(number) => match usize::try_from(*number)
-            .ok()
-            .and_then(|number| routes.get(number))
-        {
-            Some(target) => Ok(target.clone()),
-            None => Err(format!("route {number} is not defined on this lane")),
-        },
+    match reference {
+        RouteRef::Defined(number) => {
+            let known = usize::try_from(*number)
+                .ok()
+                .and_then(|number| routes.get(number));
+            known
+                .cloned()
+                .ok_or_else(|| format!("route {number} is not defined on this lane"))
+        }
         RouteRef::Full { route, define } => {
             let target = conn.resolve(route).map(Arc::new);
             if let Some(number) = define {

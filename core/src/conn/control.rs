@@ -21,6 +21,9 @@ use super::source::{Source, SourceError};
 use super::{Conn, Peer, Phase};
 use crate::service::Registry;
 
+/// Bytes of answers to pings that a peer may leave unread.
+const MAX_UNREAD_PONGS: usize = 64 << 10;
+
 /// The sending half of the control stream, and the pings that wait for their answer.
 #[derive(Default)]
 pub(crate) struct ControlStream {
@@ -37,6 +40,11 @@ impl ControlStream {
             // The end of the connection is noticed and reported where it is watched.
             let _ = sink.push_raw(&out);
         }
+    }
+
+    /// Bytes that wait to be written.
+    fn backlog(&self) -> usize {
+        self.sink.get().map_or(0, Sink::queued)
     }
 
     pub(crate) fn fail_pings(&self) {
@@ -81,8 +89,8 @@ impl Conn {
         let wait = Duration::from_millis(limits::HANDSHAKE_MS);
         match timeout(wait, conn.clone().shake_hands(me)).await {
             Ok(Ok(())) => Ok(conn),
-            Ok(Err(status)) => {
-                conn.close(close::connection::DONE, "", status.clone());
+            Ok(Err((code, status))) => {
+                conn.close(code, &status.message, status.clone());
                 Err(status)
             }
             Err(_) => {
@@ -101,8 +109,9 @@ impl Conn {
         }
     }
 
-    async fn shake_hands(self: Arc<Self>, me: &Introduction) -> Result<(), Status> {
-        let lost = |conn: &Self| conn.lost(false);
+    async fn shake_hands(self: Arc<Self>, me: &Introduction) -> Result<(), (u32, Status)> {
+        use close::connection::{DONE, PROTOCOL};
+        let lost = |conn: &Self| (DONE, conn.lost(false));
         let (send, recv) = self.quic.open_bi().await.map_err(|_| lost(&self))?;
         let mut out = BytesMut::new();
         out.extend_from_slice(&[StreamKind::Control as u8]);
@@ -119,9 +128,11 @@ impl Conn {
         let frame = match source.frame().await {
             Ok(Some(frame)) => frame,
             Ok(None) | Err(SourceError::Lost | SourceError::Reset) => return Err(lost(&self)),
-            Err(error) => return Err(error.status(false)),
+            Err(error) => return Err((PROTOCOL, error.status(false))),
         };
-        match Control::parse(&frame).map_err(|error| Status::from_wire(&error, false))? {
+        let parsed = Control::parse(&frame);
+        drop(frame);
+        match parsed.map_err(|error| (PROTOCOL, Status::from_wire(&error, false)))? {
             Control::Welcome(welcome) => {
                 // Set once: this is the only place on the dialling side.
                 let _ = self.peer.set(Peer {
@@ -135,16 +146,16 @@ impl Conn {
                 tokio::spawn(self.read_control(source));
                 Ok(())
             }
-            Control::Refused(refused) => Err(Status::transport(
-                Code(refused.code),
-                format!("the peer refused the connection: {}", refused.reason),
-                false,
-            )),
-            other => Err(Status::transport(
-                Code::INTERNAL,
-                format!("the peer answered Hello with {other:?} in place of Welcome or Refused"),
-                false,
-            )),
+            Control::Refused(refused) => {
+                let text = format!("the peer refused the connection: {}", refused.reason);
+                Err((DONE, Status::transport(Code(refused.code), text, false)))
+            }
+            other => {
+                let text = format!(
+                    "the peer answered Hello with {other:?} in place of Welcome or Refused"
+                );
+                Err((PROTOCOL, Status::transport(Code::INTERNAL, text, false)))
+            }
         }
     }
 
@@ -188,12 +199,14 @@ impl Conn {
         if self.control_taken.swap(true, Ordering::AcqRel) {
             return self.violation("a second control stream came");
         }
-        let frame = match source.frame().await {
-            Ok(Some(frame)) => frame,
+        // Nothing of the frame may live on: a slice of it would hold the whole buffer it came in for as long as the
+        // connection lasts.
+        let hello = match source.frame().await {
+            Ok(Some(frame)) => Control::parse(&frame),
             Ok(None) | Err(SourceError::Reset | SourceError::Lost) => return,
             Err(error) => return self.violation(&error.status(false).message),
         };
-        let hello = match Control::parse(&frame) {
+        let hello = match hello {
             Ok(Control::Hello(hello)) => hello,
             Ok(other) => {
                 return self.violation(&format!("the first control frame is {other:?}, not Hello"));
@@ -282,7 +295,12 @@ impl Conn {
 
     fn take_frame(self: &Arc<Self>, frame: &Frame) -> Result<(), String> {
         match Control::parse(frame).map_err(|error| error.to_string())? {
-            Control::Ping(number) => self.control.send(&Control::Pong(number)),
+            Control::Ping(number) => {
+                if self.control.backlog() > MAX_UNREAD_PONGS {
+                    return Err("pings come faster than their answers are read".into());
+                }
+                self.control.send(&Control::Pong(number));
+            }
             Control::Pong(number) => {
                 let waiting = self
                     .control

@@ -50,7 +50,7 @@ struct State {
 
 struct Pending {
     done: Done,
-    timer: Option<TimerKey>,
+    timer: Option<(TimerKey, Arc<dyn Timed>)>,
     compressed_max: usize,
 }
 
@@ -61,7 +61,7 @@ pub(crate) struct LaneCall<'a> {
     pub(crate) deadline: Option<Instant>,
     pub(crate) compress: bool,
     pub(crate) metadata: &'a Metadata,
-    /// `None`: the message follows on a stream of its own, and so does the answer.
+    /// `None`: the message follows on a stream of its own, and so does the answer, unless the call is refused.
     pub(crate) message: Option<&'a [u8]>,
     pub(crate) compressed: bool,
 }
@@ -159,8 +159,8 @@ impl Timed for Deadline {
 impl Conn {
     /// Issues a call on the lane, for which the caller holds a place: its id.
     ///
-    /// `done` is called once, unless the message is elsewhere ([`LaneCall::message`] is `None`).
-    pub(crate) fn lane_call(self: &Arc<Self>, call: &LaneCall<'_>, done: Option<Done>) -> u64 {
+    /// `done` is called once, unless the call is forgotten first.
+    pub(crate) fn lane_call(self: &Arc<Self>, call: &LaneCall<'_>, done: Done) -> u64 {
         let mut guard = self.lane.state();
         let state = &mut *guard;
         let id = state.next;
@@ -168,9 +168,7 @@ impl Conn {
             let mut status = status.clone();
             status.may_have_run = false;
             drop(guard);
-            if let Some(done) = done {
-                done(Err(Failed::new(status)));
-            }
+            done(Err(Failed::new(status)));
             return id;
         }
         state.next += 1;
@@ -218,32 +216,22 @@ impl Conn {
             call.message.unwrap_or_default(),
         );
         let start = !std::mem::replace(&mut state.started, true);
-        if let Some(done) = done {
-            let timer = call.deadline.map(|deadline| {
-                let what: Arc<dyn Timed> = Arc::new(Deadline {
-                    conn: Arc::downgrade(self),
-                    id,
-                });
-                // The timer's task needs the deadline alive: it is kept by the map of pending calls.
-                (self.timers.add(deadline, Arc::downgrade(&what)), what)
-            });
-            let (timer, keep) = timer.map_or((None, None), |(key, what)| (Some(key), Some(what)));
-            let done: Done = match keep {
-                None => done,
-                Some(keep) => Box::new(move |result| {
-                    drop(keep);
-                    done(result);
-                }),
-            };
-            state.pending.insert(
+        let timer = call.deadline.map(|deadline| {
+            let what: Arc<dyn Timed> = Arc::new(Deadline {
+                conn: Arc::downgrade(self),
                 id,
-                Pending {
-                    done,
-                    timer,
-                    compressed_max: self.limits.message,
-                },
-            );
-        }
+            });
+            // The timers hold what they watch weakly: it lives as long as the call is pending.
+            (self.timers.add(deadline, Arc::downgrade(&what)), what)
+        });
+        state.pending.insert(
+            id,
+            Pending {
+                done,
+                timer,
+                compressed_max: self.limits.message,
+            },
+        );
         drop(guard);
         if start {
             tokio::spawn(run(self.clone()));
@@ -256,8 +244,8 @@ impl Conn {
     fn lane_take(&self, id: u64) -> Option<Pending> {
         let pending = self.lane.state().pending.remove(&id)?;
         self.lane.give_back();
-        if let Some(timer) = pending.timer {
-            self.timers.remove(timer);
+        if let Some((timer, _)) = &pending.timer {
+            self.timers.remove(*timer);
         }
         Some(pending)
     }
@@ -271,8 +259,13 @@ impl Conn {
         (pending.done)(Err(Failed::new(status)));
     }
 
+    /// Forgets a call whose answer came another way.
+    pub(crate) fn lane_forget(&self, id: u64) {
+        drop(self.lane_take(id));
+    }
+
     /// Tells the peer that a call is given up.
-    pub(crate) fn lane_send_cancel(&self, id: u64) {
+    fn lane_send_cancel(&self, id: u64) {
         let mut state = self.lane.state();
         if state.dead.is_none() {
             let idle = state.out.is_empty();
@@ -339,11 +332,7 @@ async fn run(conn: Arc<Conn>) {
         conn.lane.fail_all(&status);
         return;
     };
-    let mut source = Source::new(
-        recv,
-        limits::MAX_LANE_MESSAGE + limits::MAX_HEADER + 64,
-        conn.budget.clone(),
-    );
+    let mut source = Source::new(recv, limits::MAX_LANE_FRAME, conn.budget.clone());
     let write = async {
         loop {
             let bytes = {

@@ -294,14 +294,17 @@ impl Conn {
                 return;
             }
         };
+        // Each in a box of its own: the control stream of an idle connection should not take the room of a call.
         match kind {
-            StreamKind::Control => self.take_control(send, source).await,
-            StreamKind::Call if self.admitted().await => stream::answer(&self, send, source).await,
+            StreamKind::Control => Box::pin(self.take_control(send, source)).await,
+            StreamKind::Call if self.admitted().await => {
+                Box::pin(stream::answer(&self, send, source)).await
+            }
             StreamKind::Lane if self.admitted().await => {
-                answer_lane::run(&self, send, source).await
+                Box::pin(answer_lane::run(&self, send, source)).await
             }
             StreamKind::Body if self.admitted().await => {
-                answer::take_body(&self, send, source).await
+                Box::pin(answer::take_body(&self, send, source)).await
             }
             StreamKind::LargeAnswer => {
                 self.violation("a large answer came on a bidirectional stream")

@@ -127,6 +127,11 @@ impl Sink {
         Ok(true)
     }
 
+    /// Bytes that wait to be written.
+    pub(crate) fn queued(&self) -> usize {
+        self.state().queued
+    }
+
     /// Waits until there is room, or the end.
     pub(crate) async fn ready(&self) -> Result<(), SinkEnd> {
         loop {

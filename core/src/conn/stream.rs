@@ -198,9 +198,13 @@ pub(crate) async fn answer(conn: &Arc<Conn>, send: SendStream, mut source: Sourc
         };
         let target = Arc::new(conn.resolve(route)?);
         let path = Path::Stream(sink.clone());
-        let call = conn
-            .begin(Request::new(target, header), path, None)
-            .map_err(|(status, _)| status)?;
+        let session = header.session;
+        let begun = conn.begin(Request::new(target, header), path, None);
+        let call = begun.inspect_err(|_| {
+            if let Some(session) = session {
+                conn.session_refused(session);
+            }
+        })?;
         match conn.admit_stream(&call) {
             Ok(()) => Ok(call),
             Err(status) => {
