@@ -59,7 +59,12 @@ impl Batch {
         let (header, length) = self.header();
         let (head, mut rest) = out.split_at_mut(length);
         head.copy_from_slice(&header[..length]);
-        for piece in self.pieces.iter().map(|piece| &piece[..]).chain([&self.tail[..]]) {
+        for piece in self
+            .pieces
+            .iter()
+            .map(|piece| &piece[..])
+            .chain([&self.tail[..]])
+        {
             let (place, after) = rest.split_at_mut(piece.len());
             place.copy_from_slice(piece);
             rest = after;
@@ -119,7 +124,14 @@ mod tests {
     #[test]
     fn keeps_the_order_of_short_and_long_messages() {
         let mut batch = Batch::default();
-        let messages = [small(1), large(7, 5000), small(2), small(3), large(8, 4096), small(4)];
+        let messages = [
+            small(1),
+            large(7, 5000),
+            small(2),
+            small(3),
+            large(8, 4096),
+            small(4),
+        ];
         for message in &messages {
             batch.push(message.clone());
         }

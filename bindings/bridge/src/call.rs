@@ -67,6 +67,13 @@ impl ClientCall {
         Ok(self.outbox.push(message))
     }
 
+    /// Has the messages on their way that [`Push::Unflushed`] left waiting.
+    pub fn flush(&self) {
+        if !self.port.runtime.is_forked() {
+            self.outbox.flush();
+        }
+    }
+
     /// Completes `ticket` when there is room for more messages.
     pub fn wait_for_room(&self, ticket: Ticket) -> Result<(), BridgeError> {
         self.check()?;
@@ -118,13 +125,19 @@ impl ClientCall {
     }
 
     fn check(&self) -> Result<(), BridgeError> {
-        if self.port.runtime.is_forked() { Err(BridgeError::Forked) } else { Ok(()) }
+        if self.port.runtime.is_forked() {
+            Err(BridgeError::Forked)
+        } else {
+            Ok(())
+        }
     }
 }
 
 impl fmt::Debug for ClientCall {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ClientCall").field("place", &self.place()).finish_non_exhaustive()
+        f.debug_struct("ClientCall")
+            .field("place", &self.place())
+            .finish_non_exhaustive()
     }
 }
 
@@ -164,7 +177,12 @@ impl Drop for Guard {
     }
 }
 
-async fn run(client: aster::Client, method: aster::Method, options: aster::CallOptions, guard: Guard) {
+async fn run(
+    client: aster::Client,
+    method: aster::Method,
+    options: aster::CallOptions,
+    guard: Guard,
+) {
     let (sender, receiver) = match client.start(&method, options).await {
         Ok(started) => started,
         Err(failure) => return guard.end(Err(Failure::of_engine(failure))),

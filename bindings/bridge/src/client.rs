@@ -15,8 +15,8 @@ use crate::error::BridgeError;
 use crate::event::Outcome;
 use crate::options;
 use crate::outcome::Failure;
-use crate::payload::fit;
 use crate::owned::Owned;
+use crate::payload::fit;
 use crate::port::{Completer, Port, PortId, Shared, Ticket};
 use crate::runtime::{self, Command, Key};
 
@@ -58,7 +58,10 @@ impl Port {
         ticket: Ticket,
     ) -> Result<(), BridgeError> {
         let options = options.client()?;
-        let parse = |text: &String| text.parse::<Address>().map_err(|error| BridgeError::Argument(error.to_string()));
+        let parse = |text: &String| {
+            text.parse::<Address>()
+                .map_err(|error| BridgeError::Argument(error.to_string()))
+        };
         let addresses = addresses.iter().map(parse).collect::<Result<Vec<_>, _>>()?;
         let port = self.shared.clone();
         self.shared.start(ticket, async move {
@@ -75,8 +78,17 @@ impl Client {
     fn opened(port: Arc<Shared>, engine: aster::Client) -> Self {
         let key = runtime::next_key();
         let closing = engine.clone();
-        runtime::register(port.id, key, Box::new(move || Box::pin(async move { closing.close().await })));
-        Self { key, peer: engine.peer(), engine: Owned::new(&port, engine), closed: AtomicBool::new(false) }
+        runtime::register(
+            port.id,
+            key,
+            Box::new(move || Box::pin(async move { closing.close().await })),
+        );
+        Self {
+            key,
+            peer: engine.peer(),
+            engine: Owned::new(&port, engine),
+            closed: AtomicBool::new(false),
+        }
     }
 
     /// The port that it belongs to.
@@ -112,17 +124,24 @@ impl Client {
 
     fn check_session(&self, options: &options::Call) -> Result<(), BridgeError> {
         match &options.session {
-            Some(session) if session.port != self.engine.port().id => Err(BridgeError::Argument(format!(
-                "the session belongs to port {} and the client to port {}: open a session with this client",
-                session.port,
-                self.engine.port().id
-            ))),
+            Some(session) if session.port != self.engine.port().id => {
+                Err(BridgeError::Argument(format!(
+                    "the session belongs to port {} and the client to port {}: open a session with this client",
+                    session.port,
+                    self.engine.port().id
+                )))
+            }
             _ => Ok(()),
         }
     }
 
     /// Fetches the contract of a service, at most once per id; completes with [`Outcome::Contract`].
-    pub fn contract(&self, name: &str, version: Option<u32>, ticket: Ticket) -> Result<(), BridgeError> {
+    pub fn contract(
+        &self,
+        name: &str,
+        version: Option<u32>,
+        ticket: Ticket,
+    ) -> Result<(), BridgeError> {
         self.check()?;
         let (engine, name) = (self.engine.clone(), name.to_owned());
         self.engine.port().start(ticket, async move {
@@ -136,15 +155,27 @@ impl Client {
     /// A method of a contract, to be called with this codec; `None` if the contract has no such method.
     pub fn method(&self, contract: &Contract, name: &str, codec: Codec) -> Option<Method> {
         let reference = contract.compiled().method(name)?;
-        let engine = aster::Method::new(contract, name)?.with_codec(codec).with_checks(true);
+        let engine = aster::Method::new(contract, name)?
+            .with_codec(codec)
+            .with_checks(true);
         let where_ = format!("{}.{name} at {}", contract.name(), self.peer).into();
-        Some(Method { engine, contract: contract.clone(), reference, where_ })
+        Some(Method {
+            engine,
+            contract: contract.clone(),
+            reference,
+            where_,
+        })
     }
 
     /// A session with a service. It begins with its first call.
     pub fn open_session(&self, service: &str, implicit: bool) -> Result<Session, BridgeError> {
         self.check()?;
-        Ok(Session { engine: Owned::new(self.engine.port(), self.engine.open_session(service, implicit)) })
+        Ok(Session {
+            engine: Owned::new(
+                self.engine.port(),
+                self.engine.open_session(service, implicit),
+            ),
+        })
     }
 
     /// Measures one round trip; completes with [`Outcome::Duration`].
@@ -185,10 +216,19 @@ impl Client {
     }
 
     /// Begins a call of any pattern whose messages come and go one by one.
-    pub fn stream(&self, method: &Method, options: options::Call) -> Result<ClientCall, BridgeError> {
+    pub fn stream(
+        &self,
+        method: &Method,
+        options: options::Call,
+    ) -> Result<ClientCall, BridgeError> {
         self.check()?;
         self.check_session(&options)?;
-        ClientCall::begin(self.engine.port(), self.engine.clone(), method.clone(), options)
+        ClientCall::begin(
+            self.engine.port(),
+            self.engine.clone(),
+            method.clone(),
+            options,
+        )
     }
 
     /// Closes the connection once what was asked for has been flushed; completes with [`Outcome::Done`]. Idempotent.
@@ -205,7 +245,9 @@ impl Client {
 
 impl fmt::Debug for Client {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Client").field("peer", &self.peer).finish_non_exhaustive()
+        f.debug_struct("Client")
+            .field("peer", &self.peer)
+            .finish_non_exhaustive()
     }
 }
 
@@ -240,7 +282,10 @@ impl Session {
 
     /// The session as an option of a call.
     pub fn for_call(&self) -> CallSession {
-        CallSession { port: self.engine.port().id, engine: self.engine.clone() }
+        CallSession {
+            port: self.engine.port().id,
+            engine: self.engine.clone(),
+        }
     }
 
     /// Ends the session behind the calls already made; completes with [`Outcome::Done`]. Idempotent.
@@ -255,7 +300,9 @@ impl Session {
 
 impl fmt::Debug for Session {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Session").field("id", &self.id()).finish_non_exhaustive()
+        f.debug_struct("Session")
+            .field("id", &self.id())
+            .finish_non_exhaustive()
     }
 }
 
@@ -272,7 +319,15 @@ pub(crate) struct UnaryCommand {
 
 impl UnaryCommand {
     pub(crate) fn run(self) {
-        let Self { client, method, request, options, port, ticket, completer } = self;
+        let Self {
+            client,
+            method,
+            request,
+            options,
+            port,
+            ticket,
+            completer,
+        } = self;
         runtime::begin(port, ticket, || {
             client.unary_with(&method, request, options, move |result| {
                 completer.complete(match result {

@@ -115,8 +115,18 @@ pub(crate) struct Arrived {
 impl InboundCall {
     /// On the I/O thread: a call to hand over.
     pub(crate) fn new(arrived: Arrived) -> Arc<Self> {
-        let Arrived { port, service_index, peer, contract, method, expose_errors, request, requests, responder, deadline } =
-            arrived;
+        let Arrived {
+            port,
+            service_index,
+            peer,
+            contract,
+            method,
+            expose_errors,
+            request,
+            requests,
+            responder,
+            deadline,
+        } = arrived;
         let inbox = requests.is_some().then(|| Inbox::new(&port));
         let mut tasks = Vec::new();
         if let (Some(requests), Some(inbox)) = (requests, &inbox) {
@@ -148,7 +158,9 @@ impl InboundCall {
             }
         }));
         if let Some(deadline) = deadline
-            && responder.deadline().is_none_or(|callers| deadline < callers)
+            && responder
+                .deadline()
+                .is_none_or(|callers| deadline < callers)
         {
             let weak = Arc::downgrade(&call);
             let late = tokio::spawn(async move {
@@ -243,7 +255,12 @@ impl InboundCall {
 
     /// Milliseconds until its deadline, 0 once that has passed; `None` if it has no deadline.
     pub fn time_left_ms(&self) -> Option<f64> {
-        self.deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()).as_secs_f64() * 1000.0)
+        self.deadline.map(|deadline| {
+            deadline
+                .saturating_duration_since(Instant::now())
+                .as_secs_f64()
+                * 1000.0
+        })
     }
 
     /// Whether the caller hears no answer any more: it cancelled, its time is up, or it is gone.
@@ -258,7 +275,11 @@ impl InboundCall {
 
     /// `Service.method`.
     pub fn name(&self) -> String {
-        format!("{}.{}", self.contract.name(), self.contract.compiled().method_name(self.method.index))
+        format!(
+            "{}.{}",
+            self.contract.name(),
+            self.contract.compiled().method_name(self.method.index)
+        )
     }
 
     // ------------------------------------------------------------ the answer
@@ -292,7 +313,10 @@ impl InboundCall {
     }
 
     fn ended_before(&self) -> AnswerError {
-        AnswerError::Misuse(format!("this call of {} has been ended before: a call has one end", self.name()))
+        AnswerError::Misuse(format!(
+            "this call of {} has been ended before: a call has one end",
+            self.name()
+        ))
     }
 
     /// The payload in wire form, or what does not fit the contract.
@@ -303,7 +327,10 @@ impl InboundCall {
     /// Answers a unary or client-streaming call, and ends it.
     pub fn reply(&self, payload: &[u8]) -> Result<(), AnswerError> {
         if self.method.pattern.streams_responses() {
-            return Err(AnswerError::Misuse(format!("{} answers with a stream: use send and finish", self.name())));
+            return Err(AnswerError::Misuse(format!(
+                "{} answers with a stream: use send and finish",
+                self.name()
+            )));
         }
         let message = self.fit(payload)?;
         let mut answering = self.answering()?;
@@ -319,7 +346,10 @@ impl InboundCall {
     /// Sends one message of a streamed answer.
     pub fn send(&self, payload: &[u8]) -> Result<Push, AnswerError> {
         if !self.method.pattern.streams_responses() {
-            return Err(AnswerError::Misuse(format!("{} has one answer: use reply", self.name())));
+            return Err(AnswerError::Misuse(format!(
+                "{} has one answer: use reply",
+                self.name()
+            )));
         }
         let message = self.fit(payload)?;
         let mut answering = self.answering()?;
@@ -336,7 +366,9 @@ impl InboundCall {
 
     /// Has the I/O thread send what is put into the outbox returned.
     fn begin_stream(&self, answering: &mut Answering) -> Result<Arc<Outbox<End>>, AnswerError> {
-        let Some(responder) = answering.responder.take() else { return Err(self.ended_before()) };
+        let Some(responder) = answering.responder.take() else {
+            return Err(self.ended_before());
+        };
         let outbox = Outbox::new(&self.port);
         answering.outbox = Some(outbox.clone());
         answering.started = true;
@@ -355,12 +387,27 @@ impl InboundCall {
         Ok(outbox)
     }
 
+    /// Has the messages on their way that [`Push::Unflushed`] left waiting.
+    pub fn flush(&self) {
+        if !self.port.runtime.is_forked() {
+            let outbox = lock(&self.answering).outbox.clone();
+            if let Some(outbox) = outbox {
+                outbox.flush();
+            }
+        }
+    }
+
     /// Completes `ticket` when there is room for more messages of the answer.
     pub fn wait_for_room(&self, ticket: Ticket) -> Result<(), AnswerError> {
         let outbox = self.answering()?.outbox.clone();
         match outbox {
             Some(outbox) => outbox.wait(ticket),
-            None => return Err(AnswerError::Misuse(format!("nothing of the answer of {} has been sent", self.name()))),
+            None => {
+                return Err(AnswerError::Misuse(format!(
+                    "nothing of the answer of {} has been sent",
+                    self.name()
+                )));
+            }
         }
         Ok(())
     }
@@ -368,7 +415,10 @@ impl InboundCall {
     /// Ends a streamed answer with OK.
     pub fn finish(&self) -> Result<(), AnswerError> {
         if !self.method.pattern.streams_responses() {
-            return Err(AnswerError::Misuse(format!("{} has one answer: use reply", self.name())));
+            return Err(AnswerError::Misuse(format!(
+                "{} has one answer: use reply",
+                self.name()
+            )));
         }
         self.end_with(Status::ok())
     }
@@ -382,11 +432,15 @@ impl InboundCall {
         metadata: Metadata,
     ) -> Result<(), AnswerError> {
         if code == Code::OK.0 {
-            return Err(AnswerError::Misuse("a call can't fail with OK: finish or reply".to_owned()));
+            return Err(AnswerError::Misuse(
+                "a call can't fail with OK: finish or reply".to_owned(),
+            ));
         }
         let mut status = Status::handler(Code(code), message);
         if let Some(details) = details {
-            status = status.with_details(details).map_err(|error| AnswerError::Misuse(error.to_string()))?;
+            status = status
+                .with_details(details)
+                .map_err(|error| AnswerError::Misuse(error.to_string()))?;
         }
         self.end_with(status.with_metadata(metadata))
     }
@@ -398,7 +452,10 @@ impl InboundCall {
         let message = if self.expose_errors {
             format!("{text} (error {id})")
         } else {
-            format!("the handler of {} failed: the server's log says why, under error {id}", self.name())
+            format!(
+                "the handler of {} failed: the server's log says why, under error {id}",
+                self.name()
+            )
         };
         self.end_with(Status::server(Code::INTERNAL, message))?;
         Ok(id)
@@ -459,7 +516,13 @@ impl Answering {
             return None;
         }
         let responder = self.responder.take()?;
-        Some(ReplyCommand { responder, initial: mem::take(&mut self.initial), trailing, last, tasks })
+        Some(ReplyCommand {
+            responder,
+            initial: mem::take(&mut self.initial),
+            trailing,
+            last,
+            tasks,
+        })
     }
 }
 
@@ -476,7 +539,10 @@ impl Drop for InboundCall {
 
 impl fmt::Debug for InboundCall {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("InboundCall").field("name", &self.name()).field("id", &self.id).finish_non_exhaustive()
+        f.debug_struct("InboundCall")
+            .field("name", &self.name())
+            .field("id", &self.id)
+            .finish_non_exhaustive()
     }
 }
 
@@ -497,7 +563,13 @@ pub(crate) struct ReplyCommand {
 
 impl ReplyCommand {
     pub(crate) fn run(self) {
-        let Self { responder, initial, trailing, last, tasks } = self;
+        let Self {
+            responder,
+            initial,
+            trailing,
+            last,
+            tasks,
+        } = self;
         for task in tasks {
             task.abort();
         }

@@ -53,7 +53,11 @@ pub enum Taken {
 
 impl Inbox {
     pub(crate) fn new(port: &Arc<Shared>) -> Arc<Self> {
-        Arc::new(Self { port: port.clone(), state: Mutex::default(), room: Notify::new() })
+        Arc::new(Self {
+            port: port.clone(),
+            state: Mutex::default(),
+            room: Notify::new(),
+        })
     }
 
     /// Takes all that has come.
@@ -95,7 +99,10 @@ impl Inbox {
             return true;
         }
         drop(state);
-        self.port.push(Event::Ready { ticket, inbox: self.clone() });
+        self.port.push(Event::Ready {
+            ticket,
+            inbox: self.clone(),
+        });
         true
     }
 
@@ -183,7 +190,10 @@ impl Inbox {
 
     fn announce(self: &Arc<Self>, waiting: Option<Ticket>) {
         if let Some(ticket) = waiting {
-            self.port.push(Event::Ready { ticket, inbox: self.clone() });
+            self.port.push(Event::Ready {
+                ticket,
+                inbox: self.clone(),
+            });
         }
     }
 }
@@ -207,7 +217,9 @@ mod tests {
             inbox.push(message(1));
         }
         inbox.end(Ok(()));
-        let Taken::Batch(batch) = inbox.take() else { panic!("there are messages") };
+        let Taken::Batch(batch) = inbox.take() else {
+            panic!("there are messages")
+        };
         assert_eq!(batch.to_vec(), [0x93, 1, 1, 1]);
         assert!(matches!(inbox.take(), Taken::End));
         assert!(matches!(inbox.take(), Taken::End));
@@ -221,9 +233,13 @@ mod tests {
         inbox.end(Err(Failure::cancelled("A.b")));
         inbox.end(Ok(()));
         inbox.push(message(1));
-        let Taken::Batch(batch) = inbox.take() else { panic!("there is a message") };
+        let Taken::Batch(batch) = inbox.take() else {
+            panic!("there is a message")
+        };
         assert_eq!(batch.count(), 1);
-        let Taken::Failed(failure) = inbox.take() else { panic!("it failed") };
+        let Taken::Failed(failure) = inbox.take() else {
+            panic!("it failed")
+        };
         assert_eq!(failure.context, "A.b");
     }
 
@@ -241,7 +257,9 @@ mod tests {
         });
         wait_readable(&port);
         assert_eq!(ready_ticket(&port), 7);
-        let Taken::Batch(batch) = inbox.take() else { panic!("there are messages") };
+        let Taken::Batch(batch) = inbox.take() else {
+            panic!("there are messages")
+        };
         assert_eq!(batch.count(), 20);
 
         inbox.push(message(1));

@@ -3,7 +3,9 @@
 #![forbid(unsafe_code)]
 
 #[cfg(not(unix))]
-compile_error!("aster-bridge wakes event loops through a descriptor, which only Unix has: Windows is not supported yet");
+compile_error!(
+    "aster-bridge wakes event loops through a descriptor, which only Unix has: Windows is not supported yet"
+);
 
 mod batch;
 mod call;

@@ -35,14 +35,17 @@ struct Waiting {
     dropped: u64,
 }
 
-static WAITING: Mutex<Waiting> = Mutex::new(Waiting { records: VecDeque::new(), dropped: 0 });
+static WAITING: Mutex<Waiting> = Mutex::new(Waiting {
+    records: VecDeque::new(),
+    dropped: 0,
+});
 /// The lowest level that is kept; 6 keeps nothing.
 static LEVEL: AtomicU8 = AtomicU8::new(6);
 
 /// Starts keeping records of `level` (1 trace to 5 error, 6 for none) and above, for [`take`].
 ///
-/// Records of other libraries inside the core are kept only where `level` is debug or lower. Returns `false` if the process has given its
-/// records to another consumer already, which a program in Rust can do and a language cannot.
+/// Records of other libraries inside the core are kept only where `level` is debug or lower. Returns `false` if the
+/// process has given its records to another consumer already, which a program in Rust can do and a language cannot.
 pub fn keep(level: u8) -> bool {
     LEVEL.store(level, Ordering::Relaxed);
     tracing::callsite::rebuild_interest_cache();
@@ -54,12 +57,24 @@ pub fn keep(level: u8) -> bool {
 pub fn take() -> Vec<Record> {
     let (records, dropped) = {
         let mut waiting = lock(&WAITING);
-        (std::mem::take(&mut waiting.records), std::mem::take(&mut waiting.dropped))
+        (
+            std::mem::take(&mut waiting.records),
+            std::mem::take(&mut waiting.dropped),
+        )
     };
     let mut records: Vec<_> = records.into();
     if dropped > 0 {
-        let text = format!("{dropped} log records were dropped: more than {KEPT} came before they were taken");
-        records.insert(0, Record { level: 4, target: "aster::bridge".to_owned(), text });
+        let text = format!(
+            "{dropped} log records were dropped: more than {KEPT} came before they were taken"
+        );
+        records.insert(
+            0,
+            Record {
+                level: 4,
+                target: "aster::bridge".to_owned(),
+                text,
+            },
+        );
     }
     records
 }
@@ -140,36 +155,5 @@ impl Visit for Text {
             "message" => write!(self.message, "{value:?}"),
             name => write!(self.fields, " {name}={value:?}"),
         };
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// One test, since the records belong to the process.
-    #[test]
-    fn keeps_what_is_asked_for_up_to_the_limit() {
-        assert!(keep(3));
-        tracing::debug!(target: "aster::server", "not kept");
-        tracing::info!(target: "other", "not kept");
-        tracing::warn!(target: "other", "kept");
-        tracing::info!(target: "aster::server", peer = "a1", "a peer came");
-        let records = take();
-        let texts: Vec<_> = records.iter().map(|r| (r.level, r.target.as_str(), r.text.as_str())).collect();
-        assert_eq!(texts, [(4, "other", "kept"), (3, "aster::server", "a peer came peer=\"a1\"")]);
-        assert!(take().is_empty());
-
-        for number in 0..KEPT + 5 {
-            tracing::info!(target: "aster", "record {number}");
-        }
-        let records = take();
-        assert_eq!(records.len(), KEPT + 1);
-        assert!(records[0].text.starts_with("5 log records were dropped"), "{}", records[0].text);
-        assert_eq!(records[1].text, "record 5");
-
-        keep(6);
-        tracing::error!(target: "aster", "not kept");
-        assert!(take().is_empty());
     }
 }

@@ -34,7 +34,9 @@ pub struct Endpoint {
 
 fn positive(name: &str, milliseconds: u64) -> Result<Duration, BridgeError> {
     if milliseconds == 0 {
-        return Err(BridgeError::Argument(format!("{name} is 0: give at least one millisecond")));
+        return Err(BridgeError::Argument(format!(
+            "{name} is 0: give at least one millisecond"
+        )));
     }
     Ok(Duration::from_millis(milliseconds))
 }
@@ -52,7 +54,8 @@ impl Endpoint {
             None | Some("default") => Network::Public,
             Some("local") => Network::Local,
             Some(other) => {
-                let text = format!("preset {other:?} does not exist: there are \"default\" and \"local\"");
+                let text =
+                    format!("preset {other:?} does not exist: there are \"default\" and \"local\"");
                 return Err(BridgeError::Argument(text));
             }
         };
@@ -63,9 +66,14 @@ impl Endpoint {
             options.idle_timeout = positive("idle_timeout_ms", value)?;
         }
         if let Some(value) = self.max_message_bytes {
-            options.limits.message = usize::try_from(value).ok().filter(|bytes| *bytes > 0).ok_or_else(|| {
-                BridgeError::Argument(format!("max_message_bytes is {value}: give a number of bytes from 1"))
-            })?;
+            options.limits.message = usize::try_from(value)
+                .ok()
+                .filter(|bytes| *bytes > 0)
+                .ok_or_else(|| {
+                    BridgeError::Argument(format!(
+                        "max_message_bytes is {value}: give a number of bytes from 1"
+                    ))
+                })?;
         }
         if let Some(agent) = &self.agent {
             options.agent.clone_from(agent);
@@ -87,7 +95,9 @@ impl Endpoint {
 
     pub(crate) fn server(&self) -> Result<aster::ServerOptions, BridgeError> {
         if self.connect_timeout_ms.is_some() {
-            return Err(BridgeError::Argument("connect_timeout_ms is an option of clients, not of servers".to_owned()));
+            return Err(BridgeError::Argument(
+                "connect_timeout_ms is an option of clients, not of servers".to_owned(),
+            ));
         }
         if self.compress.is_some() {
             let text = "compress is an option of clients and calls: a server compresses what the caller asks for";
@@ -161,7 +171,10 @@ mod tests {
         assert!(client.compress);
         let options = client.endpoint;
         assert_eq!(options.identity, Some("id.toml".into()));
-        assert_eq!(options.relay, Relay::Url("https://relay.example".to_owned()));
+        assert_eq!(
+            options.relay,
+            Relay::Url("https://relay.example".to_owned())
+        );
         assert_eq!(options.network, Network::Local);
         assert_eq!(options.keep_alive, Duration::from_millis(1));
         assert_eq!(options.idle_timeout, Duration::from_millis(2));
@@ -171,16 +184,41 @@ mod tests {
 
     #[test]
     fn a_wrong_option_is_named() {
-        assert!(refused(&Endpoint { preset: Some("n0".to_owned()), ..Default::default() }).contains("\"n0\""));
-        assert!(refused(&Endpoint { keep_alive_ms: Some(0), ..Default::default() }).contains("keep_alive_ms"));
-        assert!(refused(&Endpoint { max_message_bytes: Some(0), ..Default::default() }).contains("max_message_bytes"));
-        let server = Endpoint { connect_timeout_ms: Some(1), ..Default::default() }.server();
+        assert!(
+            refused(&Endpoint {
+                preset: Some("n0".to_owned()),
+                ..Default::default()
+            })
+            .contains("\"n0\"")
+        );
+        assert!(
+            refused(&Endpoint {
+                keep_alive_ms: Some(0),
+                ..Default::default()
+            })
+            .contains("keep_alive_ms")
+        );
+        assert!(
+            refused(&Endpoint {
+                max_message_bytes: Some(0),
+                ..Default::default()
+            })
+            .contains("max_message_bytes")
+        );
+        let server = Endpoint {
+            connect_timeout_ms: Some(1),
+            ..Default::default()
+        }
+        .server();
         assert!(server.unwrap_err().to_string().contains("clients"));
     }
 
     #[test]
     fn an_empty_relay_means_none() {
-        let endpoint = Endpoint { relay: Some(String::new()), ..Default::default() };
+        let endpoint = Endpoint {
+            relay: Some(String::new()),
+            ..Default::default()
+        };
         assert_eq!(endpoint.client().unwrap().endpoint.relay, Relay::Disabled);
     }
 }

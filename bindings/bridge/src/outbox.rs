@@ -14,6 +14,10 @@ use crate::port::{Shared, Ticket};
 
 /// From this many bytes on a sender is told to wait. One message may pass it.
 pub const OUTBOX_LIMIT: usize = 256 * 1024;
+/// From this many bytes on the I/O thread is told at once; below, the language says when a burst of messages has ended.
+/// Messages sent one after another then share packets: a packet each would cost more than all the rest, and where many
+/// of them are lost the QUIC stack gives up the connection.
+const WAKE_AT: usize = 16 * 1024;
 /// Senders that wait go on when no more than this is left: it keeps the engine busy meanwhile.
 const RESUME_AT: usize = OUTBOX_LIMIT / 2;
 
@@ -46,6 +50,9 @@ struct State<E> {
 pub enum Push {
     /// The message is queued, and there is room for more.
     Room,
+    /// The same, and the I/O thread has not been told: `flush` when the burst of messages has ended, at the latest
+    /// before waiting for something.
+    Unflushed,
     /// The message is queued; wait before the next.
     Full,
     /// The stream was ended before by this side.
@@ -66,7 +73,11 @@ impl<E> Outbox<E> {
             failed: None,
             unwanted: false,
         };
-        Arc::new(Self { port: port.clone(), state: Mutex::new(state), more: Notify::new() })
+        Arc::new(Self {
+            port: port.clone(),
+            state: Mutex::new(state),
+            more: Notify::new(),
+        })
     }
 
     /// Queues a message.
@@ -85,9 +96,23 @@ impl<E> Outbox<E> {
         }
         state.bytes += message.len();
         state.queue.push_back(message);
-        let push = if state.bytes < OUTBOX_LIMIT { Push::Room } else { Push::Full };
+        let push = if state.bytes >= OUTBOX_LIMIT {
+            Push::Full
+        } else if state.idle && state.bytes < WAKE_AT {
+            return Push::Unflushed;
+        } else {
+            Push::Room
+        };
         self.wake(state);
         push
+    }
+
+    /// Has the I/O thread send what is queued, if it does not do so already.
+    pub(crate) fn flush(&self) {
+        let state = lock(&self.state);
+        if !state.queue.is_empty() {
+            self.wake(state);
+        }
     }
 
     /// Ends the stream behind what is queued; `false` if it was ended before.
@@ -128,9 +153,7 @@ impl<E> Outbox<E> {
 
     /// Waits for messages and moves them into `out`, or for the end. The end comes behind the last message.
     pub(crate) async fn next(&self, out: &mut VecDeque<Bytes>) -> Option<E> {
-        // It lets everything else run once before it declares itself idle: a language that sends message after message
-        // then need not wake it for each.
-        for attempt in 0.. {
+        loop {
             {
                 let mut state = lock(&self.state);
                 if !state.queue.is_empty() {
@@ -140,15 +163,10 @@ impl<E> Outbox<E> {
                 if let Some(end) = state.end.take() {
                     return Some(end);
                 }
-                state.idle = attempt > 0;
+                state.idle = true;
             }
-            if attempt == 0 {
-                tokio::task::yield_now().await;
-            } else {
-                self.more.notified().await;
-            }
+            self.more.notified().await;
         }
-        None
     }
 
     /// The engine has taken a message of this length.
@@ -162,7 +180,10 @@ impl<E> Outbox<E> {
             mem::take(&mut state.waiting)
         };
         for ticket in waiting {
-            self.port.push(Event::Completed { ticket, outcome: Outcome::Done });
+            self.port.push(Event::Completed {
+                ticket,
+                outcome: Outcome::Done,
+            });
         }
     }
 
@@ -176,7 +197,10 @@ impl<E> Outbox<E> {
         };
         drop(queue);
         for ticket in waiting {
-            self.port.push(Event::Completed { ticket, outcome: Outcome::Done });
+            self.port.push(Event::Completed {
+                ticket,
+                outcome: Outcome::Done,
+            });
         }
     }
 
@@ -192,7 +216,10 @@ impl<E> Outbox<E> {
         };
         drop(queue);
         for ticket in waiting {
-            self.port.push(Event::Completed { ticket, outcome: Outcome::failed(failure.clone()) });
+            self.port.push(Event::Completed {
+                ticket,
+                outcome: Outcome::failed(failure.clone()),
+            });
         }
     }
 }
@@ -211,7 +238,11 @@ mod tests {
     fn the_end_comes_behind_the_messages() {
         let port = Port::new().unwrap();
         let outbox = Outbox::new(&port.shared);
-        assert_eq!(outbox.push(message(1)), Push::Room);
+        assert_eq!(
+            outbox.push(message(1)),
+            Push::Room,
+            "nobody sleeps who would have to be woken"
+        );
         assert_eq!(outbox.push(message(2)), Push::Room);
         assert!(outbox.end("fin"));
         assert!(!outbox.end("again"));
@@ -222,7 +253,8 @@ mod tests {
             assert_eq!(outbox.next(&mut messages).await, None);
             let lengths: Vec<_> = messages.iter().map(Bytes::len).collect();
             messages.clear();
-            told.send((lengths, outbox.next(&mut messages).await)).unwrap();
+            told.send((lengths, outbox.next(&mut messages).await))
+                .unwrap();
         });
         assert_eq!(heard.recv().unwrap(), (vec![1, 2], Some("fin")));
     }
@@ -273,7 +305,11 @@ mod tests {
         outbox.wait(1);
         outbox.unwanted();
         assert!(matches!(completion(&port), (1, Outcome::Done)));
-        assert_eq!(outbox.push(message(1)), Push::Full, "an endless source must let its loop run");
+        assert_eq!(
+            outbox.push(message(1)),
+            Push::Full,
+            "an endless source must let its loop run"
+        );
         outbox.wait(2);
         assert!(matches!(completion(&port), (2, Outcome::Done)));
     }
@@ -296,10 +332,21 @@ mod tests {
             }
         });
         for number in 1..=100 {
+            // Whether the pump sleeps already is up to its thread: a flush is never wrong.
             outbox.push(message(1));
+            outbox.flush();
             assert_eq!(heard.recv().unwrap(), number);
         }
+        while outbox.push(message(1)) != Push::Unflushed {
+            assert!(heard.recv().is_ok());
+        }
+        let mut unflushed = 1;
+        while outbox.push(message(1024)) == Push::Unflushed {
+            unflushed += 1;
+        }
+        assert_eq!(unflushed, 16, "so many bytes wait for their like, no more");
+        outbox.flush();
         outbox.end(());
-        assert!(heard.recv().is_err(), "the pump has ended");
+        while heard.recv().is_ok() {}
     }
 }

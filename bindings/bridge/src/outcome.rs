@@ -62,12 +62,18 @@ impl Failure {
     /// The record of a call that the engine reports as failed.
     pub(crate) fn of_engine(failure: aster::Failure) -> Self {
         let context = failure.context();
-        Self { metadata: failure.metadata, ..Self::of_status(*failure.status, context) }
+        Self {
+            metadata: failure.metadata,
+            ..Self::of_status(*failure.status, context)
+        }
     }
 
     /// The caller cancelled.
     pub fn cancelled(context: impl Into<String>) -> Self {
-        Self { may_have_run: true, ..Self::here(Code::CANCELLED, "the caller cancelled the call", context) }
+        Self {
+            may_have_run: true,
+            ..Self::here(Code::CANCELLED, "the caller cancelled the call", context)
+        }
     }
 
     /// The bridge can't do what was asked.
@@ -75,7 +81,9 @@ impl Failure {
         let code = match error {
             BridgeError::Argument(_) => Code::INVALID_ARGUMENT,
             BridgeError::Died(_) | BridgeError::Start(_) => Code::INTERNAL,
-            BridgeError::Forked | BridgeError::Stopped | BridgeError::Closed(_) => Code::FAILED_PRECONDITION,
+            BridgeError::Forked | BridgeError::Stopped | BridgeError::Closed(_) => {
+                Code::FAILED_PRECONDITION
+            }
         };
         Self::here(code, error.to_string(), context)
     }
@@ -84,6 +92,9 @@ impl Failure {
     pub(crate) fn lost() -> Self {
         let message = "the call ended without an answer: Aster was shut down in this process, or met an internal error \
                        that its log describes";
-        Self { may_have_run: true, ..Self::here(Code::INTERNAL, message, "") }
+        Self {
+            may_have_run: true,
+            ..Self::here(Code::INTERNAL, message, "")
+        }
     }
 }

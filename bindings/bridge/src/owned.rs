@@ -16,7 +16,10 @@ pub(crate) struct Owned<T: Send + 'static> {
 
 impl<T: Send + 'static> Owned<T> {
     pub(crate) fn new(port: &Arc<Shared>, value: T) -> Self {
-        Self { port: port.clone(), value: Some(value) }
+        Self {
+            port: port.clone(),
+            value: Some(value),
+        }
     }
 
     /// The port that it belongs to.
@@ -38,7 +41,9 @@ impl<T: Send + 'static> Deref for Owned<T> {
 
 impl<T: Send + 'static> Drop for Owned<T> {
     fn drop(&mut self) {
-        let Some(value) = self.value.take() else { return };
+        let Some(value) = self.value.take() else {
+            return;
+        };
         if self.port.runtime.is_forked() {
             // It is the parent's: what is here of it stays as it is.
             mem::forget(value);

@@ -58,7 +58,12 @@ impl Port {
         let runtime = Runtime::current()?;
         let wake = Wake::new().map_err(|error| BridgeError::Start(error.to_string()))?;
         let id = NEXT.fetch_add(1, Ordering::Relaxed);
-        let shared = Arc::new(Shared { id, runtime, queue: Mutex::default(), wake });
+        let shared = Arc::new(Shared {
+            id,
+            runtime,
+            queue: Mutex::default(),
+            wake,
+        });
         {
             let mut open = lock(&OPEN);
             open.retain(|port| port.strong_count() > 0);
@@ -104,7 +109,9 @@ impl Port {
 
     /// Cancels what `ticket` waits for, if it has not ended. Its completion still comes.
     pub fn cancel(&self, ticket: Ticket) -> Result<(), BridgeError> {
-        self.shared.runtime.send(Command::Cancel(self.shared.id, ticket))
+        self.shared
+            .runtime
+            .send(Command::Cancel(self.shared.id, ticket))
     }
 
     /// Closes the port and, in the background, everything made with it. Nothing is delivered any more. Idempotent.
@@ -202,7 +209,8 @@ impl Shared {
         drop(events);
         lock(&OPEN).retain(|port| port.strong_count() > 0 && !std::ptr::eq(port.as_ptr(), self));
         let id = self.id;
-        let closing = move || runtime::close_in_background(runtime::close_all(move |port| port == id));
+        let closing =
+            move || runtime::close_in_background(runtime::close_all(move |port| port == id));
         // If the I/O thread has ended, so has all that the port had.
         let _ = self.runtime.run_there(closing);
     }
@@ -224,7 +232,10 @@ pub(crate) struct Completer {
 
 impl Completer {
     pub(crate) fn new(port: &Arc<Shared>, ticket: Ticket) -> Self {
-        Self { port: port.clone(), ticket: Some(ticket) }
+        Self {
+            port: port.clone(),
+            ticket: Some(ticket),
+        }
     }
 
     pub(crate) fn complete(mut self, outcome: Outcome) {
@@ -242,7 +253,10 @@ impl Drop for Completer {
                 Some(Canceller::Cancelled) => Failure::cancelled(""),
                 _ => Failure::lost(),
             };
-            self.port.push(Event::Completed { ticket, outcome: Outcome::failed(failure) });
+            self.port.push(Event::Completed {
+                ticket,
+                outcome: Outcome::failed(failure),
+            });
         }
     }
 }
@@ -288,7 +302,9 @@ mod tests {
             wait_readable(&port);
             port.drain_into(&mut events);
             for event in events.drain(..) {
-                assert!(matches!(event, Event::Completed { ticket, .. } if ticket == seen as Ticket));
+                assert!(
+                    matches!(event, Event::Completed { ticket, .. } if ticket == seen as Ticket)
+                );
                 seen += 1;
             }
         }
@@ -315,7 +331,9 @@ mod tests {
         wait_readable(&port);
         assert!(matches!(completion(&port), (4, Outcome::Failed(_))));
         let shared = port.shared.clone();
-        on_io(&port, async move { Completer::new(&shared, 5).complete(Outcome::Done) });
+        on_io(&port, async move {
+            Completer::new(&shared, 5).complete(Outcome::Done)
+        });
         wait_readable(&port);
         assert!(matches!(completion(&port), (5, Outcome::Done)));
     }
@@ -341,8 +359,12 @@ mod tests {
             let id = port.id();
             let told = told.clone();
             let key = runtime::next_key();
-            let closer: runtime::Closer = Box::new(move || Box::pin(async move { told.send(id).unwrap() }));
-            port.shared.runtime.run_there(move || runtime::register(id, key, closer)).unwrap();
+            let closer: runtime::Closer =
+                Box::new(move || Box::pin(async move { told.send(id).unwrap() }));
+            port.shared
+                .runtime
+                .run_there(move || runtime::register(id, key, closer))
+                .unwrap();
         }
         first.close();
         first.close();

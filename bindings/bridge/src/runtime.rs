@@ -78,8 +78,12 @@ pub fn forked() {
 /// Closes every client and server of the process, waits at most `timeout` until their peers have been told, and ends the
 /// I/O thread. A port made later starts a new one. Returns whether all was done in time. Blocks; idempotent.
 pub fn shutdown(timeout: Duration) -> bool {
-    let Ok(mut current) = current_slot() else { return false };
-    let Some(runtime) = current.take() else { return true };
+    let Ok(mut current) = current_slot() else {
+        return false;
+    };
+    let Some(runtime) = current.take() else {
+        return true;
+    };
     drop(current);
     if !runtime.is_of_this_process() {
         // The parent's: not ours to touch or to free.
@@ -91,7 +95,10 @@ pub fn shutdown(timeout: Duration) -> bool {
     }
     let life = lock(&runtime.life);
     let running = |life: &mut Life| matches!(life, Life::Running);
-    match runtime.ended.wait_timeout_while(life, timeout + THREAD_END, running) {
+    match runtime
+        .ended
+        .wait_timeout_while(life, timeout + THREAD_END, running)
+    {
         Ok((life, _)) => !matches!(*life, Life::Running),
         Err(_) => false,
     }
@@ -105,7 +112,9 @@ fn current_slot() -> Result<MutexGuard<'static, Option<Arc<Runtime>>>, BridgeErr
             Ok(slot) => return Ok(slot),
             Err(TryLockError::Poisoned(poisoned)) => return Ok(poisoned.into_inner()),
             Err(TryLockError::WouldBlock) if Instant::now() > give_up => {
-                return Err(BridgeError::Start("another thread has been starting or stopping it for a second".to_owned()));
+                return Err(BridgeError::Start(
+                    "another thread has been starting or stopping it for a second".to_owned(),
+                ));
             }
             Err(TryLockError::WouldBlock) => thread::sleep(Duration::from_millis(1)),
         }
@@ -130,7 +139,10 @@ impl Runtime {
 
     fn start() -> Result<Arc<Self>, BridgeError> {
         let failed = |error: std::io::Error| BridgeError::Start(error.to_string());
-        let tokio = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
+        let tokio = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(failed)?;
         let runtime = Arc::new(Self {
             generation: GENERATION.load(Ordering::SeqCst),
             pid: std::process::id(),
@@ -195,7 +207,10 @@ impl Runtime {
                 break 'serving timeout;
             }
         };
-        if tokio::time::timeout(timeout, close_everything()).await.is_err() {
+        if tokio::time::timeout(timeout, close_everything())
+            .await
+            .is_err()
+        {
             tracing::warn!(target: "aster::bridge", "not everything was closed within {} ms", timeout.as_millis());
         }
         flusher.abort();
@@ -267,7 +282,9 @@ impl Runtime {
             match command {
                 // The engine's objects can't end elsewhere; what they stood for has ended with the thread.
                 Command::Drop(_) | Command::Reply(_) => mem::forget(command),
-                Command::Unary(_) | Command::Cancel(..) | Command::Run(_) | Command::Stop(_) => drop(command),
+                Command::Unary(_) | Command::Cancel(..) | Command::Run(_) | Command::Stop(_) => {
+                    drop(command)
+                }
             }
             return Err(self.check().err().unwrap_or(BridgeError::Stopped));
         }
@@ -281,7 +298,10 @@ impl Runtime {
     }
 
     /// Has the I/O thread run a closure.
-    pub(crate) fn run_there(&self, work: impl FnOnce() + Send + 'static) -> Result<(), BridgeError> {
+    pub(crate) fn run_there(
+        &self,
+        work: impl FnOnce() + Send + 'static,
+    ) -> Result<(), BridgeError> {
         self.send(Command::Run(Box::new(work)))
     }
 
@@ -313,7 +333,8 @@ impl Command {
 /// The text of a panic.
 pub(crate) fn panic_text(panic: &(dyn Any + Send)) -> &str {
     let text = panic.downcast_ref::<&str>().copied();
-    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("a panic without a text")
+    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("a panic without a text")
 }
 
 // ---------------------------------------------------------------- what lives on the I/O thread
@@ -399,9 +420,18 @@ pub(crate) fn close_in_background(closing: impl Future<Output = ()> + Send + 'st
 /// Closes all things of the ports chosen, side by side, and cancels their calls.
 pub(crate) async fn close_all(chosen: impl Fn(PortId) -> bool) {
     let (calls, streams, closers) = LOCAL.with_borrow_mut(|local| {
-        let calls: Vec<_> = local.tickets.extract_if(|(port, _), _| chosen(*port)).collect();
-        let streams: Vec<_> = local.streams.extract_if(|(port, _), _| chosen(*port)).collect();
-        let closers: Vec<_> = local.closers.extract_if(|(port, _), _| chosen(*port)).collect();
+        let calls: Vec<_> = local
+            .tickets
+            .extract_if(|(port, _), _| chosen(*port))
+            .collect();
+        let streams: Vec<_> = local
+            .streams
+            .extract_if(|(port, _), _| chosen(*port))
+            .collect();
+        let closers: Vec<_> = local
+            .closers
+            .extract_if(|(port, _), _| chosen(*port))
+            .collect();
         (calls, streams, closers)
     });
     for (_, call) in calls {
@@ -440,7 +470,9 @@ pub(crate) fn begin(port: PortId, ticket: Ticket, begin: impl FnOnce() -> aster:
     let handle = begin();
     LOCAL.with_borrow_mut(|local| {
         if local.ended_early.take() != Some((port, ticket)) {
-            local.tickets.insert((port, ticket), Canceller::Call(handle));
+            local
+                .tickets
+                .insert((port, ticket), Canceller::Call(handle));
         }
     });
 }
@@ -465,7 +497,10 @@ pub(crate) fn ended(port: PortId, ticket: Ticket) -> Option<Canceller> {
 /// Cancels what `ticket` waits for, if it has not ended. Its completion says that it was cancelled, or how it ended.
 pub(crate) fn cancel(port: PortId, ticket: Ticket) {
     let canceller = LOCAL.with_borrow_mut(|local| {
-        local.tickets.get_mut(&(port, ticket)).map(|canceller| mem::replace(canceller, Canceller::Cancelled))
+        local
+            .tickets
+            .get_mut(&(port, ticket))
+            .map(|canceller| mem::replace(canceller, Canceller::Cancelled))
     });
     match canceller {
         Some(Canceller::Call(call)) => call.cancel(),
@@ -481,5 +516,8 @@ pub(crate) fn stream_began(port: PortId, key: Key, task: AbortHandle) {
 
 /// Forgets a streaming call: it has ended, or is to end now.
 pub(crate) fn stream_ended(port: PortId, key: Key) -> Option<AbortHandle> {
-    LOCAL.try_with(|local| local.try_borrow_mut().ok()?.streams.remove(&(port, key))).ok().flatten()
+    LOCAL
+        .try_with(|local| local.try_borrow_mut().ok()?.streams.remove(&(port, key)))
+        .ok()
+        .flatten()
 }

@@ -27,21 +27,35 @@ pub struct Served {
 
 impl Served {
     /// `timeouts_ms`: how long a method may run, by name. `expose_errors`: callers see the text of unexpected errors.
-    pub fn new(contract: Contract, timeouts_ms: &[(String, u64)], expose_errors: bool) -> Result<Self, BridgeError> {
+    pub fn new(
+        contract: Contract,
+        timeouts_ms: &[(String, u64)],
+        expose_errors: bool,
+    ) -> Result<Self, BridgeError> {
         let compiled = contract.compiled();
         let mut timeouts = vec![None; compiled.contract().methods().len()];
         for (name, timeout) in timeouts_ms {
             let Some(method) = compiled.method(name) else {
-                let text = format!("{} has no method {name:?} to set a timeout for", contract.name());
+                let text = format!(
+                    "{} has no method {name:?} to set a timeout for",
+                    contract.name()
+                );
                 return Err(BridgeError::Argument(text));
             };
             if *timeout == 0 {
-                let text = format!("the timeout of {}.{name} is 0 ms: no call could succeed", contract.name());
+                let text = format!(
+                    "the timeout of {}.{name} is 0 ms: no call could succeed",
+                    contract.name()
+                );
                 return Err(BridgeError::Argument(text));
             }
             timeouts[method.index] = Some(Duration::from_millis(*timeout));
         }
-        Ok(Self { contract, timeouts, expose_errors })
+        Ok(Self {
+            contract,
+            timeouts,
+            expose_errors,
+        })
     }
 
     /// Its contract.
@@ -65,7 +79,12 @@ struct Sessions {
 
 impl Port {
     /// Binds and serves; completes with [`Outcome::Server`]. Gives the key by which its events will name it.
-    pub fn serve(&self, services: Vec<Served>, options: &options::Endpoint, ticket: Ticket) -> Result<u64, BridgeError> {
+    pub fn serve(
+        &self,
+        services: Vec<Served>,
+        options: &options::Endpoint,
+        ticket: Ticket,
+    ) -> Result<u64, BridgeError> {
         let options = options.server()?;
         let port = self.shared.clone();
         let key = runtime::next_key();
@@ -95,10 +114,23 @@ impl Port {
 
 impl Server {
     /// On the I/O thread.
-    fn started(port: Arc<Shared>, key: Key, engine: aster::Server, sessions: Arc<Sessions>) -> Self {
+    fn started(
+        port: Arc<Shared>,
+        key: Key,
+        engine: aster::Server,
+        sessions: Arc<Sessions>,
+    ) -> Self {
         let closing = engine.clone();
-        runtime::register(port.id, key, Box::new(move || Box::pin(async move { closing.close().await })));
-        Self { engine: Owned::new(&port, engine), key, sessions }
+        runtime::register(
+            port.id,
+            key,
+            Box::new(move || Box::pin(async move { closing.close().await })),
+        );
+        Self {
+            engine: Owned::new(&port, engine),
+            key,
+            sessions,
+        }
     }
 
     /// Names it in events; unique in the process.
@@ -156,7 +188,9 @@ impl Server {
 
 impl fmt::Debug for Server {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Server").field("address", &self.address()).finish_non_exhaustive()
+        f.debug_struct("Server")
+            .field("address", &self.address())
+            .finish_non_exhaustive()
     }
 }
 
@@ -214,7 +248,10 @@ impl Dispatch for Dispatcher {
             responder,
             deadline: timeout.and_then(|timeout| Instant::now().checked_add(timeout)),
         };
-        self.port.push(Event::Call { server: self.server, call: InboundCall::new(arrived) });
+        self.port.push(Event::Call {
+            server: self.server,
+            call: InboundCall::new(arrived),
+        });
     }
 
     fn session_closed(&self, closed: SessionClosed) {
@@ -225,6 +262,11 @@ impl Dispatch for Dispatcher {
         let (session, reason) = (closed.session().key, closed.end().name());
         lock(&self.sessions.ended).insert(session, closed);
         let service_index = self.index;
-        self.port.push(Event::SessionClosed { server: self.server, service_index, session, reason });
+        self.port.push(Event::SessionClosed {
+            server: self.server,
+            service_index,
+            session,
+            reason,
+        });
     }
 }

@@ -9,7 +9,10 @@ use crate::port::{Port, Ticket};
 
 /// Spawns a future on the I/O thread.
 pub(crate) fn on_io(port: &Port, future: impl Future<Output = ()> + Send + 'static) {
-    port.shared.runtime.run_there(move || drop(tokio::spawn(future))).unwrap();
+    port.shared
+        .runtime
+        .run_there(move || drop(tokio::spawn(future)))
+        .unwrap();
 }
 
 /// Waits until the port has something, as an event loop does.
@@ -20,7 +23,14 @@ pub(crate) fn wait_readable(port: &Port) {
 pub(crate) fn readable_within(port: &Port, seconds: i64) -> bool {
     let descriptor = port.shared.descriptor();
     let mut polled = [PollFd::new(&descriptor, PollFlags::IN)];
-    poll(&mut polled, Some(&Timespec { tv_sec: seconds, tv_nsec: 0 })).unwrap();
+    poll(
+        &mut polled,
+        Some(&Timespec {
+            tv_sec: seconds,
+            tv_nsec: 0,
+        }),
+    )
+    .unwrap();
     polled[0].revents().contains(PollFlags::IN)
 }
 

@@ -26,7 +26,12 @@ impl Wake {
         }
         #[cfg(not(target_os = "linux"))]
         {
-            let (read, write) = socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::empty(), None)?;
+            let (read, write) = socketpair(
+                AddressFamily::UNIX,
+                SocketType::STREAM,
+                SocketFlags::empty(),
+                None,
+            )?;
             for end in [&read, &write] {
                 rustix::io::ioctl_fionbio(end, true)?;
                 rustix::io::fcntl_setfd(end, rustix::io::FdFlags::CLOEXEC)?;
@@ -73,7 +78,10 @@ mod tests {
 
     fn readable(wake: &Wake) -> bool {
         let mut polled = [PollFd::new(&wake.read, PollFlags::IN)];
-        let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+        let now = Timespec {
+            tv_sec: 0,
+            tv_nsec: 0,
+        };
         poll(&mut polled, Some(&now)).unwrap();
         polled[0].revents().contains(PollFlags::IN)
     }

@@ -5,7 +5,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use aster_bridge::engine::{Codec, Contract, Metadata};
-use aster_bridge::{Client, Event, Failure, InboundCall, Method, Outcome, Port, Push, Served, Server, Taken, Ticket, options};
+use aster_bridge::{
+    Client, Event, Failure, InboundCall, Method, Outcome, Port, Push, Served, Server, Taken,
+    Ticket, options,
+};
 
 const CONTRACT: &str = r#"{
     "name": "Test", "version": 1,
@@ -24,7 +27,11 @@ const CONTRACT: &str = r#"{
 const PAIR: &[u8] = b"\x82\xa1a\x01\xa1b\x02";
 
 fn local() -> options::Endpoint {
-    options::Endpoint { preset: Some("local".to_owned()), relay: Some(String::new()), ..Default::default() }
+    options::Endpoint {
+        preset: Some("local".to_owned()),
+        relay: Some(String::new()),
+        ..Default::default()
+    }
 }
 
 /// A port with what an event loop keeps about it.
@@ -40,7 +47,14 @@ struct Loop {
 impl Loop {
     fn new() -> Self {
         let port = Port::new().unwrap();
-        Self { port, completed: HashMap::new(), ready: vec![], calls: vec![], cancelled: vec![], next: 1 }
+        Self {
+            port,
+            completed: HashMap::new(),
+            ready: vec![],
+            calls: vec![],
+            cancelled: vec![],
+            next: 1,
+        }
     }
 
     fn ticket(&mut self) -> Ticket {
@@ -54,7 +68,10 @@ impl Loop {
         for event in events {
             match event {
                 Event::Completed { ticket, outcome } => {
-                    assert!(self.completed.insert(ticket, outcome).is_none(), "a ticket completes once");
+                    assert!(
+                        self.completed.insert(ticket, outcome).is_none(),
+                        "a ticket completes once"
+                    );
                 }
                 Event::Ready { ticket, .. } => self.ready.push(ticket),
                 Event::Call { call, .. } => self.calls.push(call),
@@ -105,12 +122,28 @@ fn pair(served: impl FnOnce(Contract) -> Served) -> Pair {
     let contract = Contract::from_json(CONTRACT).unwrap();
     let (mut server, mut client) = (Loop::new(), Loop::new());
     let ticket = server.ticket();
-    server.port.serve(vec![served(contract.clone())], &local(), ticket).unwrap();
-    let Outcome::Server(served) = server.outcome(ticket) else { panic!("it did not start") };
+    server
+        .port
+        .serve(vec![served(contract.clone())], &local(), ticket)
+        .unwrap();
+    let Outcome::Server(served) = server.outcome(ticket) else {
+        panic!("it did not start")
+    };
     let ticket = client.ticket();
-    client.port.connect(&[served.address()], &local(), ticket).unwrap();
-    let Outcome::Client(connected) = client.outcome(ticket) else { panic!("it did not connect") };
-    Pair { server, client, served, connected, contract }
+    client
+        .port
+        .connect(&[served.address()], &local(), ticket)
+        .unwrap();
+    let Outcome::Client(connected) = client.outcome(ticket) else {
+        panic!("it did not connect")
+    };
+    Pair {
+        server,
+        client,
+        served,
+        connected,
+        contract,
+    }
 }
 
 fn plain(contract: Contract) -> Served {
@@ -119,14 +152,18 @@ fn plain(contract: Contract) -> Served {
 
 impl Pair {
     fn method(&self, name: &str) -> Method {
-        self.connected.method(&self.contract, name, Codec::MessagePack).unwrap()
+        self.connected
+            .method(&self.contract, name, Codec::MessagePack)
+            .unwrap()
     }
 
     fn unary(&mut self, name: &str, payload: &[u8]) -> Ticket {
         let method = self.method(name);
         let ticket = self.client.ticket();
         let request = method.request(payload, true).unwrap();
-        self.connected.unary(&method, request, options::Call::default(), ticket).unwrap();
+        self.connected
+            .unary(&method, request, options::Call::default(), ticket)
+            .unwrap();
         ticket
     }
 }
@@ -138,41 +175,92 @@ fn unary_calls_carry_metadata_and_errors_both_ways() {
     let mut metadata = Metadata::new();
     metadata.insert("who", "me").unwrap();
     let ticket = pair.client.ticket();
-    let options = options::Call { metadata, timeout_ms: Some(60_000), ..Default::default() };
-    pair.connected.unary(&method, method.request(PAIR, true).unwrap(), options, ticket).unwrap();
+    let options = options::Call {
+        metadata,
+        timeout_ms: Some(60_000),
+        ..Default::default()
+    };
+    pair.connected
+        .unary(
+            &method,
+            method.request(PAIR, true).unwrap(),
+            options,
+            ticket,
+        )
+        .unwrap();
     let call = pair.server.call();
     assert_eq!(call.request().unwrap()[..], *PAIR);
     assert_eq!(call.metadata().get_str("who"), Some("me"));
     assert!(call.time_left_ms().unwrap() > 1_000.0);
-    assert_eq!((call.name().as_str(), call.service_index(), call.method_index()), ("Test.add", 0, 0));
+    assert_eq!(
+        (
+            call.name().as_str(),
+            call.service_index(),
+            call.method_index()
+        ),
+        ("Test.add", 0, 0)
+    );
     let text = call.reply(b"\xa1x").unwrap_err().to_string();
     assert!(text.contains("expected i64"), "{text}");
     let mut trailing = Metadata::new();
     trailing.insert("took-bin", b"\x01".as_slice()).unwrap();
     call.set_trailing(trailing).unwrap();
     call.reply(b"\x03").unwrap();
-    assert!(call.reply(b"\x03").unwrap_err().to_string().contains("ended before"));
-    let Outcome::Answer(answer) = pair.client.outcome(ticket) else { panic!("it failed") };
+    assert!(
+        call.reply(b"\x03")
+            .unwrap_err()
+            .to_string()
+            .contains("ended before")
+    );
+    let Outcome::Answer(answer) = pair.client.outcome(ticket) else {
+        panic!("it failed")
+    };
     assert_eq!(answer.message[..], *b"\x03");
     assert_eq!(answer.trailing.get("took-bin").unwrap()[..], *b"\x01");
 
     let ticket = pair.unary("add", PAIR);
-    pair.server.call().fail(5, "no such pair", Some(b"\xc0".as_slice().into()), Metadata::new()).unwrap();
+    pair.server
+        .call()
+        .fail(
+            5,
+            "no such pair",
+            Some(b"\xc0".as_slice().into()),
+            Metadata::new(),
+        )
+        .unwrap();
     let failure = pair.client.failure(ticket);
-    assert_eq!((failure.code, failure.message.as_str(), failure.origin), (5, "no such pair", "handler"));
+    assert_eq!(
+        (failure.code, failure.message.as_str(), failure.origin),
+        (5, "no such pair", "handler")
+    );
     assert_eq!(failure.details.unwrap()[..], *b"\xc0");
-    assert!(failure.context.starts_with("Test.add at "), "{}", failure.context);
+    assert!(
+        failure.context.starts_with("Test.add at "),
+        "{}",
+        failure.context
+    );
 
     let ticket = pair.unary("add", PAIR);
     let id = pair.server.call().fail_internal("secret").unwrap();
     let failure = pair.client.failure(ticket);
-    assert!(failure.message.contains(&id) && !failure.message.contains("secret"), "{}", failure.message);
+    assert!(
+        failure.message.contains(&id) && !failure.message.contains("secret"),
+        "{}",
+        failure.message
+    );
 
     let ticket = pair.unary("add", PAIR);
     drop(pair.server.call());
-    assert_eq!(pair.client.failure(ticket).code, 13, "a handler that goes away does not leave its caller waiting");
+    assert_eq!(
+        pair.client.failure(ticket).code,
+        13,
+        "a handler that goes away does not leave its caller waiting"
+    );
 
-    let wrong = method.request(b"\x81\xa1a\x01", true).unwrap_err().to_string();
+    let wrong = method
+        .request(b"\x81\xa1a\x01", true)
+        .unwrap_err()
+        .to_string();
     assert!(wrong.contains('b'), "{wrong}");
 }
 
@@ -185,34 +273,46 @@ fn cancelling_reaches_the_handler_and_completes_the_ticket() {
     pair.client.port.cancel(ticket).unwrap();
     assert_eq!(pair.client.failure(ticket).code, 1);
     let key = call.key();
-    pair.server.until("the cancellation", |server| server.cancelled.contains(&key).then_some(()));
+    pair.server.until("the cancellation", |server| {
+        server.cancelled.contains(&key).then_some(())
+    });
     assert!(call.is_cancelled());
     call.reply(b"\x01").unwrap();
 
     let method = pair.method("echo");
-    let stream = pair.connected.stream(&method, options::Call::default()).unwrap();
+    let stream = pair
+        .connected
+        .stream(&method, options::Call::default())
+        .unwrap();
     stream.send(stream.request(b"\x01", true).unwrap()).unwrap();
+    stream.flush();
     let call = pair.server.call();
     drop(stream);
     let key = call.key();
-    pair.server.until("the cancellation", |server| server.cancelled.contains(&key).then_some(()));
-    let inbox = call.inbox().unwrap().clone();
-    pair.server.until("the end of the stream", |_| match inbox.take() {
-        Taken::Failed(failure) => Some(assert_eq!(failure.code, 1)),
-        _ => None,
+    pair.server.until("the cancellation", |server| {
+        server.cancelled.contains(&key).then_some(())
     });
+    let inbox = call.inbox().unwrap().clone();
+    pair.server
+        .until("the end of the stream", |_| match inbox.take() {
+            Taken::Failed(failure) => Some(assert_eq!(failure.code, 1)),
+            _ => None,
+        });
 }
 
 #[test]
 fn a_methods_own_timeout_ends_the_call_and_cancels_its_handler() {
-    let mut pair = pair(|contract| Served::new(contract, &[("slow".to_owned(), 50)], false).unwrap());
+    let mut pair =
+        pair(|contract| Served::new(contract, &[("slow".to_owned(), 50)], false).unwrap());
     let ticket = pair.unary("slow", b"\x01");
     let call = pair.server.call();
     assert!(call.time_left_ms().unwrap() <= 50.0);
     let failure = pair.client.failure(ticket);
     assert_eq!(failure.code, 4, "{failure:?}");
     let key = call.key();
-    pair.server.until("the cancellation", |server| server.cancelled.contains(&key).then_some(()));
+    pair.server.until("the cancellation", |server| {
+        server.cancelled.contains(&key).then_some(())
+    });
 }
 
 #[test]
@@ -220,12 +320,24 @@ fn streams_carry_batches_and_their_ends() {
     let mut pair = pair(plain);
 
     let method = pair.method("total");
-    let sending = pair.connected.stream(&method, options::Call::default()).unwrap();
+    let sending = pair
+        .connected
+        .stream(&method, options::Call::default())
+        .unwrap();
     for number in 0..100u8 {
-        assert_eq!(sending.send(sending.request(&[number], true).unwrap()).unwrap(), Push::Room);
+        let push = sending
+            .send(sending.request(&[number], true).unwrap())
+            .unwrap();
+        assert!(matches!(push, Push::Room | Push::Unflushed));
     }
+    sending.flush();
     sending.half_close().unwrap();
-    assert_eq!(sending.send(sending.request(b"\x01", true).unwrap()).unwrap(), Push::Ended);
+    assert_eq!(
+        sending
+            .send(sending.request(b"\x01", true).unwrap())
+            .unwrap(),
+        Push::Ended
+    );
     let call = pair.server.call();
     let inbox = call.inbox().unwrap().clone();
     let mut count = 0;
@@ -246,11 +358,18 @@ fn streams_carry_batches_and_their_ends() {
         _ => None,
     });
     assert_eq!(answers, b"\x91\x63");
-    pair.client.until("the end", |_| matches!(sending.take(), Taken::End).then_some(()));
+    pair.client.until("the end", |_| {
+        matches!(sending.take(), Taken::End).then_some(())
+    });
 
     let method = pair.method("count");
-    let receiving = pair.connected.stream(&method, options::Call::default()).unwrap();
-    receiving.send(receiving.request(b"\x03", true).unwrap()).unwrap();
+    let receiving = pair
+        .connected
+        .stream(&method, options::Call::default())
+        .unwrap();
+    receiving
+        .send(receiving.request(b"\x03", true).unwrap())
+        .unwrap();
     receiving.half_close().unwrap();
     let call = pair.server.call();
     assert_eq!(call.request().unwrap()[..], *b"\x03");
@@ -258,11 +377,19 @@ fn streams_carry_batches_and_their_ends() {
     initial.insert("first", "yes").unwrap();
     call.set_metadata(initial).unwrap();
     call.send(b"\x01").unwrap();
-    assert!(call.set_metadata(Metadata::new()).unwrap_err().to_string().contains("trailing"));
+    call.flush();
+    assert!(
+        call.set_metadata(Metadata::new())
+            .unwrap_err()
+            .to_string()
+            .contains("trailing")
+    );
     call.fail(9, "enough", None, Metadata::new()).unwrap();
     let ticket = pair.client.ticket();
     assert!(receiving.inbox().wait(ticket));
-    pair.client.until("the message", |client| client.ready.contains(&ticket).then_some(()));
+    pair.client.until("the message", |client| {
+        client.ready.contains(&ticket).then_some(())
+    });
     assert!(matches!(receiving.take(), Taken::Batch(batch) if batch.to_vec() == b"\x91\x01"));
     assert_eq!(receiving.metadata().get_str("first"), Some("yes"));
     let failure = pair.client.until("the end", |_| match receiving.take() {
@@ -277,7 +404,10 @@ fn streams_carry_batches_and_their_ends() {
 fn c4_a_slow_reader_holds_the_sender_back() {
     let mut pair = pair(plain);
     let method = pair.method("echo");
-    let stream = pair.connected.stream(&method, options::Call::default()).unwrap();
+    let stream = pair
+        .connected
+        .stream(&method, options::Call::default())
+        .unwrap();
     let mut message = vec![0xc6, 0, 1, 0, 0];
     message.resize(5 + 65_536, 7);
     let mut sent = 0;
@@ -324,7 +454,9 @@ fn closing_tells_the_other_side_and_can_be_done_twice() {
     }
     assert!(pair.client.failure(waiting).may_have_run);
     let key = call.key();
-    pair.server.until("the cancellation", |server| server.cancelled.contains(&key).then_some(()));
+    pair.server.until("the cancellation", |server| {
+        server.cancelled.contains(&key).then_some(())
+    });
     for _ in 0..2 {
         let ticket = pair.client.ticket();
         pair.connected.close(ticket).unwrap();
@@ -332,14 +464,20 @@ fn closing_tells_the_other_side_and_can_be_done_twice() {
     }
     let method = pair.method("slow");
     let request = method.request(b"\x01", true).unwrap();
-    let error = pair.connected.unary(&method, request, options::Call::default(), 1).unwrap_err();
+    let error = pair
+        .connected
+        .unary(&method, request, options::Call::default(), 1)
+        .unwrap_err();
     assert!(error.to_string().contains("already closed"), "{error}");
 }
 
 #[test]
 fn a_mistyped_address_is_refused_by_name() {
     let client = Loop::new();
-    let error = client.port.connect(&["aster1nonsense".to_owned()], &local(), 1).unwrap_err();
+    let error = client
+        .port
+        .connect(&["aster1nonsense".to_owned()], &local(), 1)
+        .unwrap_err();
     assert!(error.to_string().contains("address"), "{error}");
 }
 
@@ -349,7 +487,13 @@ fn sessions_belong_to_their_port() {
     let second = pair(plain);
     let session = first.connected.open_session("Test", false).unwrap();
     let method = second.method("add");
-    let options = options::Call { session: Some(session.for_call()), ..Default::default() };
-    let error = second.connected.unary(&method, method.request(PAIR, true).unwrap(), options, 1).unwrap_err();
+    let options = options::Call {
+        session: Some(session.for_call()),
+        ..Default::default()
+    };
+    let error = second
+        .connected
+        .unary(&method, method.request(PAIR, true).unwrap(), options, 1)
+        .unwrap_err();
     assert!(error.to_string().contains("belongs to port"), "{error}");
 }

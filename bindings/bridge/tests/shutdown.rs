@@ -6,7 +6,10 @@ use aster_bridge::{BridgeError, Port, forked, shutdown};
 
 #[test]
 fn shutdown_is_bounded_and_a_new_port_starts_again() {
-    assert!(shutdown(Duration::from_millis(100)), "there is nothing to end");
+    assert!(
+        shutdown(Duration::from_millis(100)),
+        "there is nothing to end"
+    );
     let port = Port::new().unwrap();
     let start = Instant::now();
     assert!(shutdown(Duration::from_millis(100)));
@@ -23,7 +26,13 @@ fn shutdown_is_bounded_and_a_new_port_starts_again() {
     // A fork, as far as this side of it can be seen without one.
     forked();
     assert_eq!(again.check(), Err(BridgeError::Forked));
-    assert!(again.cancel(1).unwrap_err().to_string().contains("before the process forked"));
+    assert!(
+        again
+            .cancel(1)
+            .unwrap_err()
+            .to_string()
+            .contains("before the process forked")
+    );
     again.drain_into(&mut events);
     drop(again);
     let child = Port::new().unwrap();

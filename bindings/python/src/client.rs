@@ -34,7 +34,10 @@ impl Client {
     }
 
     fn services(&self, py: Python<'_>) -> PyResult<Vec<(String, u32, String, &'static str)>> {
-        let offers = self.bridge.offers().map_err(|error| self.state.bridge_error(py, &error))?;
+        let offers = self
+            .bridge
+            .offers()
+            .map_err(|error| self.state.bridge_error(py, &error))?;
         let tuple = |offer: aster_bridge::engine::Offer| {
             let scope = match offer.scope {
                 Scope::Shared => "shared",
@@ -47,10 +50,20 @@ impl Client {
     }
 
     #[pyo3(signature = (name, version))]
-    fn contract<'py>(slf: &Bound<'py, Self>, name: &str, version: Option<u32>) -> PyResult<Bound<'py, PyAny>> {
+    fn contract<'py>(
+        slf: &Bound<'py, Self>,
+        name: &str,
+        version: Option<u32>,
+    ) -> PyResult<Bound<'py, PyAny>> {
         let this = slf.get();
         let begin = |ticket| this.bridge.contract(name, version, ticket);
-        this.state.wait_for(slf.py(), Kind::Plain, true, Some(slf.clone().into_any().unbind()), begin)
+        this.state.wait_for(
+            slf.py(),
+            Kind::Plain,
+            true,
+            Some(slf.clone().into_any().unbind()),
+            begin,
+        )
     }
 
     #[pyo3(signature = (contract, name, codec = "msgpack"))]
@@ -59,32 +72,56 @@ impl Client {
             "msgpack" => Codec::MessagePack,
             "json" => Codec::Json,
             other => {
-                let text = format!("codec {other:?} does not exist: there are \"msgpack\" and \"json\"");
+                let text =
+                    format!("codec {other:?} does not exist: there are \"msgpack\" and \"json\"");
                 return Err(PyValueError::new_err(text));
             }
         };
         let method = self.bridge.method(&contract.0, name, codec);
-        method.map(Method).ok_or_else(|| PyKeyError::new_err(format!("{} has no method {name:?}", contract.0.name())))
+        method.map(Method).ok_or_else(|| {
+            PyKeyError::new_err(format!("{} has no method {name:?}", contract.0.name()))
+        })
     }
 
-    fn open_session(&self, py: Python<'_>, service: &str, version: u32, implicit: bool) -> PyResult<Session> {
+    fn open_session(
+        &self,
+        py: Python<'_>,
+        service: &str,
+        version: u32,
+        implicit: bool,
+    ) -> PyResult<Session> {
         // The version is the contract's, which goes with each call.
         let _ = version;
         let session = self.bridge.open_session(service, implicit);
         let session = session.map_err(|error| self.state.bridge_error(py, &error))?;
-        Ok(Session { state: self.state.clone(), bridge: session })
+        Ok(Session {
+            state: self.state.clone(),
+            bridge: session,
+        })
     }
 
     fn ping<'py>(slf: &Bound<'py, Self>, timeout_ms: u64) -> PyResult<Bound<'py, PyAny>> {
         let this = slf.get();
         let begin = |ticket| this.bridge.ping(timeout_ms, ticket);
-        this.state.wait_for(slf.py(), Kind::Plain, true, Some(slf.clone().into_any().unbind()), begin)
+        this.state.wait_for(
+            slf.py(),
+            Kind::Plain,
+            true,
+            Some(slf.clone().into_any().unbind()),
+            begin,
+        )
     }
 
     fn close<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
         let this = slf.get();
         let begin = |ticket| this.bridge.close(ticket);
-        this.state.wait_for(slf.py(), Kind::Plain, false, Some(slf.clone().into_any().unbind()), begin)
+        this.state.wait_for(
+            slf.py(),
+            Kind::Plain,
+            false,
+            Some(slf.clone().into_any().unbind()),
+            begin,
+        )
     }
 
     #[pyo3(signature = (method, payload, decode, options))]
@@ -98,21 +135,38 @@ impl Client {
         let this = slf.get();
         let options = call_options_from_py(options)?;
         let request = method.request(payload, options.dynamic)?;
-        let kind = Kind::Unary { decode, info: options.info };
+        let kind = Kind::Unary {
+            decode,
+            info: options.info,
+        };
         let call: options::Call = options.bridge;
-        this.state.wait_for(slf.py(), kind, true, Some(slf.clone().into_any().unbind()), |ticket| {
-            this.bridge.unary(&method.0, request, call, ticket)
-        })
+        this.state.wait_for(
+            slf.py(),
+            kind,
+            true,
+            Some(slf.clone().into_any().unbind()),
+            |ticket| this.bridge.unary(&method.0, request, call, ticket),
+        )
     }
 
     #[pyo3(signature = (method, options))]
-    fn stream(slf: &Bound<'_, Self>, method: &Method, options: Option<&Bound<'_, PyDict>>) -> PyResult<ClientCall> {
+    fn stream(
+        slf: &Bound<'_, Self>,
+        method: &Method,
+        options: Option<&Bound<'_, PyDict>>,
+    ) -> PyResult<ClientCall> {
         let this = slf.get();
         let options = call_options_from_py(options)?;
         let call = this.bridge.stream(&method.0, options.bridge);
         let call = call.map_err(|error| this.state.bridge_error(slf.py(), &error))?;
         let client = slf.clone().unbind();
-        Ok(ClientCall::new(this.state.clone(), call, options.dynamic, options.info, client))
+        Ok(ClientCall::new(
+            this.state.clone(),
+            call,
+            options.dynamic,
+            options.info,
+            client,
+        ))
     }
 
     fn __repr__(&self) -> String {
@@ -161,7 +215,13 @@ impl Session {
     fn close<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
         let this = slf.get();
         let begin = |ticket| this.bridge.close(ticket);
-        this.state.wait_for(slf.py(), Kind::Plain, false, Some(slf.clone().into_any().unbind()), begin)
+        this.state.wait_for(
+            slf.py(),
+            Kind::Plain,
+            false,
+            Some(slf.clone().into_any().unbind()),
+            begin,
+        )
     }
 }
 

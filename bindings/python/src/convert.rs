@@ -12,7 +12,10 @@ use pyo3::types::{PyBytes, PyDict, PyString, PyTuple};
 use crate::client::{CallInfo, Session};
 
 /// A dict of text to text, or to bytes where the key ends in `-bin`.
-pub(crate) fn metadata_to_py<'py>(py: Python<'py>, metadata: &Metadata) -> PyResult<Bound<'py, PyDict>> {
+pub(crate) fn metadata_to_py<'py>(
+    py: Python<'py>,
+    metadata: &Metadata,
+) -> PyResult<Bound<'py, PyDict>> {
     let out = PyDict::new(py);
     for (key, value) in metadata.iter() {
         match std::str::from_utf8(value) {
@@ -26,13 +29,21 @@ pub(crate) fn metadata_to_py<'py>(py: Python<'py>, metadata: &Metadata) -> PyRes
 /// The inverse; `TypeError` or `ValueError` names the key.
 pub(crate) fn metadata_from_py(metadata: &Bound<'_, PyAny>) -> PyResult<Metadata> {
     let metadata = metadata.cast::<PyDict>().map_err(|_| {
-        PyTypeError::new_err(format!("metadata is a dict of str to str or bytes, and got {}", type_name(metadata)))
+        PyTypeError::new_err(format!(
+            "metadata is a dict of str to str or bytes, and got {}",
+            type_name(metadata)
+        ))
     })?;
     let mut out = Metadata::new();
     for (key, value) in metadata.iter() {
         let key = key
             .cast::<PyString>()
-            .map_err(|_| PyTypeError::new_err(format!("metadata keys are str, and got {}", type_name(&key))))?
+            .map_err(|_| {
+                PyTypeError::new_err(format!(
+                    "metadata keys are str, and got {}",
+                    type_name(&key)
+                ))
+            })?
             .to_cow()?
             .into_owned();
         let binary = key.ends_with("-bin");
@@ -45,25 +56,42 @@ pub(crate) fn metadata_from_py(metadata: &Bound<'_, PyAny>) -> PyResult<Metadata
         {
             text.to_cow()?.into_owned().into_bytes()
         } else {
-            let wanted = if binary { "bytes, since its key ends in -bin" } else { "str; end the key in -bin to send bytes" };
-            let text = format!("metadata[{key:?}] is {wanted}, and got {}", type_name(&value));
+            let wanted = if binary {
+                "bytes, since its key ends in -bin"
+            } else {
+                "str; end the key in -bin to send bytes"
+            };
+            let text = format!(
+                "metadata[{key:?}] is {wanted}, and got {}",
+                type_name(&value)
+            );
             return Err(PyTypeError::new_err(text));
         };
-        out.insert(&key, bytes).map_err(|error| PyValueError::new_err(error.to_string()))?;
+        out.insert(&key, bytes)
+            .map_err(|error| PyValueError::new_err(error.to_string()))?;
     }
     Ok(out)
 }
 
 fn type_name(value: &Bound<'_, PyAny>) -> String {
-    value.get_type().name().map_or_else(|_| "an object".to_owned(), |name| name.to_string())
+    value
+        .get_type()
+        .name()
+        .map_or_else(|_| "an object".to_owned(), |name| name.to_string())
 }
 
 /// The tuple that `make_error` takes; see `Status` in `_native.pyi`.
-pub(crate) fn status_to_py<'py>(py: Python<'py>, failure: &Failure) -> PyResult<Bound<'py, PyTuple>> {
+pub(crate) fn status_to_py<'py>(
+    py: Python<'py>,
+    failure: &Failure,
+) -> PyResult<Bound<'py, PyTuple>> {
     (
         failure.code,
         failure.message.as_str(),
-        failure.details.as_ref().map(|details| PyBytes::new(py, details)),
+        failure
+            .details
+            .as_ref()
+            .map(|details| PyBytes::new(py, details)),
         metadata_to_py(py, &failure.metadata)?,
         metadata_to_py(py, &failure.trailing)?,
         failure.origin,
@@ -87,7 +115,10 @@ fn unknown(what: &str, key: &str) -> PyErr {
 }
 
 /// The value of an option, whose name is added to the error if it has a wrong type.
-fn option<'py, T: FromPyObjectOwned<'py>>(key: &str, value: &Bound<'py, PyAny>) -> PyResult<Option<T>> {
+fn option<'py, T: FromPyObjectOwned<'py>>(
+    key: &str,
+    value: &Bound<'py, PyAny>,
+) -> PyResult<Option<T>> {
     if value.is_none() {
         return Ok(None);
     }
@@ -98,7 +129,10 @@ fn option<'py, T: FromPyObjectOwned<'py>>(key: &str, value: &Bound<'py, PyAny>) 
 }
 
 /// The options of a client's or server's endpoint.
-pub(crate) fn endpoint_from_py(what: &str, given: &Bound<'_, PyDict>) -> PyResult<options::Endpoint> {
+pub(crate) fn endpoint_from_py(
+    what: &str,
+    given: &Bound<'_, PyDict>,
+) -> PyResult<options::Endpoint> {
     let mut endpoint = options::Endpoint::default();
     for (key, value) in given.iter() {
         let key = key.extract::<String>()?;
@@ -129,7 +163,9 @@ pub(crate) struct CallOptions {
 
 pub(crate) fn call_options_from_py(given: Option<&Bound<'_, PyDict>>) -> PyResult<CallOptions> {
     let mut options = CallOptions::default();
-    let Some(given) = given else { return Ok(options) };
+    let Some(given) = given else {
+        return Ok(options);
+    };
     let py = given.py();
     for (key, value) in given.iter() {
         // Keys written in source code are interned: their identity tells which they are, without a copy.
@@ -139,7 +175,8 @@ pub(crate) fn call_options_from_py(given: Option<&Bound<'_, PyDict>>) -> PyResul
         } else if key.is(intern!(py, "timeout_ms")) {
             bridge.timeout_ms = option("timeout_ms", &value)?;
         } else if key.is(intern!(py, "session")) {
-            bridge.session = option::<PyRef<'_, Session>>("session", &value)?.map(|session| session.for_call());
+            bridge.session =
+                option::<PyRef<'_, Session>>("session", &value)?.map(|session| session.for_call());
         } else {
             let key = key.extract::<String>()?;
             match key.as_str() {
@@ -149,7 +186,8 @@ pub(crate) fn call_options_from_py(given: Option<&Bound<'_, PyDict>>) -> PyResul
                 "metadata" => bridge.metadata = metadata_from_py(&value)?,
                 "compress" => bridge.compress = option(&key, &value)?,
                 "session" => {
-                    bridge.session = option::<PyRef<'_, Session>>(&key, &value)?.map(|session| session.for_call());
+                    bridge.session = option::<PyRef<'_, Session>>(&key, &value)?
+                        .map(|session| session.for_call());
                 }
                 "idempotent" => bridge.idempotent = option(&key, &value)?,
                 "info" => options.info = option(&key, &value)?,

@@ -8,7 +8,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict};
 
 use crate::convert::{metadata_from_py, metadata_to_py};
-use crate::port::{Kind, State};
+use crate::port::{Kind, State, Unflushed};
 
 /// One call that came in.
 #[pyclass(frozen, module = "aster._native")]
@@ -30,6 +30,10 @@ impl Call {
         }
     }
 
+    pub(crate) fn flush(&self) {
+        self.bridge.flush();
+    }
+
     /// The outcome of what ends the call: on success nothing is left to be cancelled.
     fn ended<T>(&self, py: Python<'_>, result: Result<T, AnswerError>) -> PyResult<T> {
         match result {
@@ -43,7 +47,10 @@ impl Call {
 
     fn inbox(&self) -> PyResult<&Arc<aster_bridge::Inbox>> {
         self.bridge.inbox().ok_or_else(|| {
-            PyRuntimeError::new_err(format!("{} takes one request, not a stream: see `request`", self.bridge.name()))
+            PyRuntimeError::new_err(format!(
+                "{} takes one request, not a stream: see `request`",
+                self.bridge.name()
+            ))
         })
     }
 }
@@ -93,7 +100,9 @@ impl Call {
 
     #[getter]
     fn request<'py>(&self, py: Python<'py>) -> Option<Bound<'py, PyBytes>> {
-        self.bridge.request().map(|request| PyBytes::new(py, request))
+        self.bridge
+            .request()
+            .map(|request| PyBytes::new(py, request))
     }
 
     fn time_left_ms(&self) -> Option<f64> {
@@ -117,34 +126,55 @@ impl Call {
 
     fn set_response_metadata(&self, py: Python<'_>, metadata: &Bound<'_, PyAny>) -> PyResult<()> {
         let metadata = metadata_from_py(metadata)?;
-        self.bridge.set_metadata(metadata).map_err(|error| self.error(py, &error))
+        self.bridge
+            .set_metadata(metadata)
+            .map_err(|error| self.error(py, &error))
     }
 
     fn set_trailing_metadata(&self, py: Python<'_>, metadata: &Bound<'_, PyAny>) -> PyResult<()> {
         let metadata = metadata_from_py(metadata)?;
-        self.bridge.set_trailing(metadata).map_err(|error| self.error(py, &error))
+        self.bridge
+            .set_trailing(metadata)
+            .map_err(|error| self.error(py, &error))
     }
 
     fn reply(&self, py: Python<'_>, payload: &Bound<'_, PyBytes>) -> PyResult<()> {
         self.ended(py, self.bridge.reply(payload.as_bytes()))
     }
 
-    fn send<'py>(slf: &Bound<'py, Self>, payload: &Bound<'py, PyBytes>) -> PyResult<Option<Bound<'py, PyAny>>> {
+    fn send<'py>(
+        slf: &Bound<'py, Self>,
+        payload: &Bound<'py, PyBytes>,
+    ) -> PyResult<Option<Bound<'py, PyAny>>> {
         let py = slf.py();
         let this = slf.get();
-        match this.bridge.send(payload.as_bytes()).map_err(|error| this.error(py, &error))? {
+        match this
+            .bridge
+            .send(payload.as_bytes())
+            .map_err(|error| this.error(py, &error))?
+        {
             Push::Room => Ok(None),
+            Push::Unflushed => this
+                .state
+                .flush_soon(py, Unflushed::Answer(slf.clone().unbind()))
+                .map(|()| None),
             Push::Full => {
                 let begin = |ticket| {
-                    this.bridge.wait_for_room(ticket).map_err(|error| match error {
-                        AnswerError::Bridge(error) => error,
-                        other => aster_bridge::BridgeError::Argument(other.to_string()),
-                    })
+                    this.bridge
+                        .wait_for_room(ticket)
+                        .map_err(|error| match error {
+                            AnswerError::Bridge(error) => error,
+                            other => aster_bridge::BridgeError::Argument(other.to_string()),
+                        })
                 };
                 let owner = slf.clone().into_any().unbind();
-                this.state.wait_for(py, Kind::Plain, false, Some(owner), begin).map(Some)
+                this.state
+                    .wait_for(py, Kind::Plain, false, Some(owner), begin)
+                    .map(Some)
             }
-            Push::Ended => Err(PyRuntimeError::new_err("the answer of this call was ended before")),
+            Push::Ended => Err(PyRuntimeError::new_err(
+                "the answer of this call was ended before",
+            )),
             Push::Failed(failure) => Err(this.state.error(py, &failure)),
         }
     }
@@ -163,7 +193,10 @@ impl Call {
         metadata: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<()> {
         let details = details.map(|details| bytes::Bytes::copy_from_slice(details.as_bytes()));
-        let metadata = metadata.map(metadata_from_py).transpose()?.unwrap_or_default();
+        let metadata = metadata
+            .map(metadata_from_py)
+            .transpose()?
+            .unwrap_or_default();
         match self.bridge.fail(code, message, details, metadata) {
             Err(AnswerError::Misuse(text)) if code == 0 => Err(PyValueError::new_err(text)),
             result => self.ended(py, result),
@@ -189,10 +222,16 @@ impl Call {
     fn wait<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
         let this = slf.get();
         let owner = slf.clone().into_any().unbind();
-        this.state.wait_for_messages(slf.py(), this.inbox()?, None, Some(owner))
+        this.state
+            .wait_for_messages(slf.py(), this.inbox()?, None, Some(owner))
     }
 
     fn __repr__(&self) -> String {
-        format!("<Call {} of {} from {}>", self.bridge.id(), self.bridge.name(), self.bridge.peer())
+        format!(
+            "<Call {} of {} from {}>",
+            self.bridge.id(),
+            self.bridge.name(),
+            self.bridge.peer()
+        )
     }
 }

@@ -84,7 +84,8 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
 
     // Peers are told when the interpreter ends, while it can still wait. Handlers run in reverse order of their
     // registration, so the package's own, which come later, run before.
-    py.import("atexit")?.call_method1("register", (wrap_pyfunction!(_at_exit, module)?,))?;
+    py.import("atexit")?
+        .call_method1("register", (wrap_pyfunction!(_at_exit, module)?,))?;
     let os = py.import("os")?;
     if os.hasattr("register_at_fork")? {
         let after = PyDict::new(py);

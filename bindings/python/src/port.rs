@@ -13,6 +13,7 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyList};
 
+use crate::call::ClientCall;
 use crate::client::{CallInfo, Client};
 use crate::contract::Contract;
 use crate::convert::{batch_to_py, endpoint_from_py, status_to_py};
@@ -38,7 +39,9 @@ impl Hasher for NumberHasher {
         }
     }
     fn write_u64(&mut self, number: u64) {
-        self.0 = (self.0 ^ number).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(26);
+        self.0 = (self.0 ^ number)
+            .wrapping_mul(0x9e37_79b9_7f4a_7c15)
+            .rotate_left(26);
     }
 }
 
@@ -49,11 +52,32 @@ pub(crate) enum Kind {
     /// Something whose completion says all.
     Plain,
     /// The answer of a unary call, for `decode`.
-    Unary { decode: Py<PyAny>, info: Option<Py<CallInfo>> },
+    Unary {
+        decode: Py<PyAny>,
+        info: Option<Py<CallInfo>>,
+    },
     /// Messages of a stream.
-    Stream { inbox: Arc<Inbox>, info: Option<Py<CallInfo>> },
+    Stream {
+        inbox: Arc<Inbox>,
+        info: Option<Py<CallInfo>>,
+    },
     /// A server whose callbacks are noted under this key.
     Server(u64),
+}
+
+/// A call with messages that the I/O thread has not been told of.
+pub(crate) enum Unflushed {
+    Request(Py<ClientCall>),
+    Answer(Py<Call>),
+}
+
+impl Unflushed {
+    fn flush(&self) {
+        match self {
+            Unflushed::Request(call) => call.get().flush(),
+            Unflushed::Answer(call) => call.get().flush(),
+        }
+    }
 }
 
 struct Waiting {
@@ -78,6 +102,7 @@ pub(crate) struct State {
     running_loop: Py<PyAny>,
     make_error: Py<PyAny>,
     watcher: OnceLock<Py<Watcher>>,
+    flusher: OnceLock<Py<Flusher>>,
     /// By ticket, which is the address of the future: it is kept alive by this map as long as the ticket is out.
     waiting: Mutex<ByNumber<Waiting>>,
     servers: Mutex<ByNumber<Callbacks>>,
@@ -85,6 +110,8 @@ pub(crate) struct State {
     cancels: Mutex<ByNumber<Py<PyAny>>>,
     /// The vector that the last drain emptied.
     events: Mutex<Vec<Event>>,
+    /// Calls to be flushed in the next iteration of the loop.
+    unflushed: Mutex<Vec<Unflushed>>,
     thread: Mutex<ThreadId>,
 }
 
@@ -93,7 +120,8 @@ impl State {
 
     /// The exception for a failed outcome.
     pub(crate) fn error(&self, py: Python<'_>, failure: &Failure) -> PyErr {
-        let made = status_to_py(py, failure).and_then(|status| self.make_error.bind(py).call1((status,)));
+        let made =
+            status_to_py(py, failure).and_then(|status| self.make_error.bind(py).call1((status,)));
         match made {
             Ok(exception) => PyErr::from_value(exception),
             Err(error) => error,
@@ -122,7 +150,11 @@ impl State {
         if running.is_none() && own == thread::current().id() {
             return Ok(());
         }
-        let here = if running.is_none() { "a thread without a running loop".to_owned() } else { running.repr()?.to_string() };
+        let here = if running.is_none() {
+            "a thread without a running loop".to_owned()
+        } else {
+            running.repr()?.to_string()
+        };
         let text = format!(
             "this handle belongs to the event loop {} and is used from {here}: make the client or server in the loop \
              that uses it, or hand the work over with asyncio.run_coroutine_threadsafe",
@@ -145,7 +177,12 @@ impl State {
             future.call_method1(intern!(py, "add_done_callback"), (watcher,))?;
         }
         let ticket = future.as_ptr() as Ticket;
-        let waiting = Waiting { future: future.clone().unbind(), kind, watched, _owner: owner };
+        let waiting = Waiting {
+            future: future.clone().unbind(),
+            kind,
+            watched,
+            _owner: owner,
+        };
         lock(&self.waiting).insert(ticket, waiting);
         if let Err(error) = begin(ticket) {
             let waiting = lock(&self.waiting).remove(&ticket);
@@ -156,7 +193,11 @@ impl State {
     }
 
     /// A future that has its outcome.
-    pub(crate) fn resolved<'py>(&self, py: Python<'py>, value: PyResult<Bound<'py, PyAny>>) -> PyResult<Bound<'py, PyAny>> {
+    pub(crate) fn resolved<'py>(
+        &self,
+        py: Python<'py>,
+        value: PyResult<Bound<'py, PyAny>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
         let future = self.future(py)?;
         settle(&future, value)?;
         Ok(future)
@@ -170,7 +211,10 @@ impl State {
         }
         let ticket = future.as_ptr() as Ticket;
         let inbox = match lock(&self.waiting).get(&ticket) {
-            Some(Waiting { kind: Kind::Stream { inbox, .. }, .. }) => Some(inbox.clone()),
+            Some(Waiting {
+                kind: Kind::Stream { inbox, .. },
+                ..
+            }) => Some(inbox.clone()),
             Some(_) => None,
             None => return Ok(()),
         };
@@ -206,7 +250,9 @@ impl State {
                 Ok(Some(PyBytes::new(py, b"")))
             }
             Taken::Failed(failure) => {
-                fill(info, || (failure.metadata.clone(), failure.trailing.clone()));
+                fill(info, || {
+                    (failure.metadata.clone(), failure.trailing.clone())
+                });
                 Err(self.error(py, &failure))
             }
         }
@@ -225,14 +271,44 @@ impl State {
             Ok(Some(bytes)) => return self.resolved(py, Ok(bytes.into_any())),
             Err(error) => return self.resolved(py, Err(error)),
         }
-        let kind = Kind::Stream { inbox: inbox.clone(), info: info.map(|info| info.clone_ref(py)) };
+        let kind = Kind::Stream {
+            inbox: inbox.clone(),
+            info: info.map(|info| info.clone_ref(py)),
+        };
         self.wait_for(py, kind, true, owner, |ticket| {
             if inbox.wait(ticket) {
                 Ok(())
             } else {
-                Err(BridgeError::Argument("this stream is being read by another task: a stream has one reader".to_owned()))
+                Err(BridgeError::Argument(
+                    "this stream is being read by another task: a stream has one reader".to_owned(),
+                ))
             }
         })
+    }
+
+    /// Flushes a call once what runs now in the loop has run: messages sent in one go then travel together.
+    pub(crate) fn flush_soon(self: &Arc<Self>, py: Python<'_>, call: Unflushed) -> PyResult<()> {
+        if *lock(&self.thread) != thread::current().id() {
+            call.flush();
+            return Ok(());
+        }
+        let first = {
+            let mut unflushed = lock(&self.unflushed);
+            unflushed.push(call);
+            unflushed.len() == 1
+        };
+        if first && let Some(flusher) = self.flusher.get() {
+            self.event_loop
+                .call_method1(py, intern!(py, "call_soon"), (flusher,))?;
+        }
+        Ok(())
+    }
+
+    fn flush(&self) {
+        let unflushed = mem::take(&mut *lock(&self.unflushed));
+        for call in unflushed {
+            call.flush();
+        }
     }
 
     // ------------------------------------------------------------ inbound calls
@@ -270,7 +346,13 @@ impl State {
         let mut events = mem::take(&mut *lock(&self.events));
         *lock(&self.thread) = thread::current().id();
         self.bridge.drain_into(&mut events);
-        let mut drain = Drain { state: self, py, calls: Vec::new(), server: 0, interrupt: None };
+        let mut drain = Drain {
+            state: self,
+            py,
+            calls: Vec::new(),
+            server: 0,
+            interrupt: None,
+        };
         for event in events.drain(..) {
             drain.event(event);
         }
@@ -281,13 +363,21 @@ impl State {
     }
 
     fn close(&self, py: Python<'_>) {
+        self.flush();
         self.bridge.close();
         let waiting = mem::take(&mut *lock(&self.waiting));
         let servers = mem::take(&mut *lock(&self.servers));
         let cancels = mem::take(&mut *lock(&self.cancels));
-        let loop_is_closed = self.event_loop.call_method0(py, intern!(py, "is_closed")).and_then(|it| it.is_truthy(py));
+        let loop_is_closed = self
+            .event_loop
+            .call_method0(py, intern!(py, "is_closed"))
+            .and_then(|it| it.is_truthy(py));
         if matches!(loop_is_closed, Ok(false)) {
-            let failure = Failure::here(Code::CANCELLED, "the port was closed, with its clients and servers", "");
+            let failure = Failure::here(
+                Code::CANCELLED,
+                "the port was closed, with its clients and servers",
+                "",
+            );
             for (_, Waiting { future, .. }) in waiting {
                 // Nobody need be waiting any more, and then there is nobody to tell.
                 if let Err(error) = settle(future.bind(py), Err(self.error(py, &failure))) {
@@ -314,7 +404,13 @@ fn settle(future: &Bound<'_, PyAny>, value: PyResult<Bound<'_, PyAny>>) -> PyRes
     }
 }
 
-fn fill(info: Option<&Py<CallInfo>>, metadata: impl FnOnce() -> (aster_bridge::engine::Metadata, aster_bridge::engine::Metadata)) {
+fn fill(
+    info: Option<&Py<CallInfo>>,
+    metadata: impl FnOnce() -> (
+        aster_bridge::engine::Metadata,
+        aster_bridge::engine::Metadata,
+    ),
+) {
     if let Some(info) = info {
         let (initial, trailing) = metadata();
         info.get().fill(initial, trailing);
@@ -343,7 +439,12 @@ impl<'py> Drain<'_, 'py> {
                 self.hand_over();
                 self.state.cancel_call(self.py, call)
             }
-            Event::SessionClosed { server, service_index, session, reason } => {
+            Event::SessionClosed {
+                server,
+                service_index,
+                session,
+                reason,
+            } => {
                 self.hand_over();
                 self.session_closed(server, service_index, session, reason)
             }
@@ -365,7 +466,13 @@ impl<'py> Drain<'_, 'py> {
         let told = context
             .set_item("message", message)
             .and_then(|()| context.set_item("exception", error.value(py)))
-            .and_then(|()| self.state.event_loop.call_method1(py, intern!(py, "call_exception_handler"), (context,)));
+            .and_then(|()| {
+                self.state.event_loop.call_method1(
+                    py,
+                    intern!(py, "call_exception_handler"),
+                    (context,),
+                )
+            });
         if told.is_err() {
             error.write_unraisable(py, None);
         }
@@ -373,8 +480,15 @@ impl<'py> Drain<'_, 'py> {
 
     fn complete(&mut self, ticket: Ticket, outcome: Outcome) -> PyResult<()> {
         let py = self.py;
-        let Some(waiting) = lock(&self.state.waiting).remove(&ticket) else { return Ok(()) };
-        let Waiting { future, kind, watched, _owner } = waiting;
+        let Some(waiting) = lock(&self.state.waiting).remove(&ticket) else {
+            return Ok(());
+        };
+        let Waiting {
+            future,
+            kind,
+            watched,
+            _owner,
+        } = waiting;
         let future = future.bind(py);
         if watched && let Some(watcher) = self.state.watcher.get() {
             // Called by the loop it would cost more than all the rest of this.
@@ -396,7 +510,12 @@ impl<'py> Drain<'_, 'py> {
         let py = self.py;
         let state = self.state;
         match outcome {
-            Outcome::Answer(Answer { message, metadata, trailing, .. }) => {
+            Outcome::Answer(Answer {
+                message,
+                metadata,
+                trailing,
+                ..
+            }) => {
                 let payload = PyBytes::new(py, &message);
                 match kind {
                     Kind::Unary { decode, info } => {
@@ -407,14 +526,22 @@ impl<'py> Drain<'_, 'py> {
                 }
             }
             Outcome::Done => Ok(py.None().into_bound(py)),
-            Outcome::Client(client) => Ok(Bound::new(py, Client::new(state.clone(), client))?.into_any()),
-            Outcome::Server(server) => Ok(Bound::new(py, Server::new(state.clone(), server))?.into_any()),
+            Outcome::Client(client) => {
+                Ok(Bound::new(py, Client::new(state.clone(), client))?.into_any())
+            }
+            Outcome::Server(server) => {
+                Ok(Bound::new(py, Server::new(state.clone(), server))?.into_any())
+            }
             Outcome::Contract(contract) => Ok(Bound::new(py, Contract(contract))?.into_any()),
-            Outcome::Duration(duration) => Ok((duration.as_secs_f64() * 1000.0).into_pyobject(py)?.into_any()),
+            Outcome::Duration(duration) => Ok((duration.as_secs_f64() * 1000.0)
+                .into_pyobject(py)?
+                .into_any()),
             Outcome::Failed(failure) => {
                 match kind {
                     Kind::Unary { info, .. } => {
-                        fill(info.as_ref(), || (failure.metadata.clone(), failure.trailing.clone()));
+                        fill(info.as_ref(), || {
+                            (failure.metadata.clone(), failure.trailing.clone())
+                        });
                     }
                     Kind::Server(key) => state.forget_server(key),
                     Kind::Plain | Kind::Stream { .. } => {}
@@ -426,7 +553,9 @@ impl<'py> Drain<'_, 'py> {
 
     fn ready(&mut self, ticket: Ticket, inbox: &Inbox) -> PyResult<()> {
         let py = self.py;
-        let Some(waiting) = lock(&self.state.waiting).remove(&ticket) else { return Ok(()) };
+        let Some(waiting) = lock(&self.state.waiting).remove(&ticket) else {
+            return Ok(());
+        };
         let future = waiting.future.bind(py);
         if let Some(watcher) = self.state.watcher.get() {
             future.call_method1(intern!(py, "remove_done_callback"), (watcher,))?;
@@ -440,7 +569,14 @@ impl<'py> Drain<'_, 'py> {
             Kind::Plain | Kind::Unary { .. } | Kind::Server(_) => None,
         };
         let value = self.state.taken(py, inbox, info);
-        settle(future, value.map(|bytes| bytes.unwrap_or_else(|| PyBytes::new(py, &[0x90])).into_any()))
+        settle(
+            future,
+            value.map(|bytes| {
+                bytes
+                    .unwrap_or_else(|| PyBytes::new(py, &[0x90]))
+                    .into_any()
+            }),
+        )
     }
 
     fn call(&mut self, server: u64, call: Arc<InboundCall>) -> PyResult<()> {
@@ -448,7 +584,8 @@ impl<'py> Drain<'_, 'py> {
             self.hand_over();
             self.server = server;
         }
-        self.calls.push(Py::new(self.py, Call::new(self.state.clone(), call))?);
+        self.calls
+            .push(Py::new(self.py, Call::new(self.state.clone(), call))?);
         Ok(())
     }
 
@@ -459,7 +596,9 @@ impl<'py> Drain<'_, 'py> {
         }
         let py = self.py;
         let calls = mem::take(&mut self.calls);
-        let callback = lock(&self.state.servers).get(&self.server).map(|callbacks| callbacks.on_calls.clone_ref(py));
+        let callback = lock(&self.state.servers)
+            .get(&self.server)
+            .map(|callbacks| callbacks.on_calls.clone_ref(py));
         // Without a callback the server is gone: the calls end as they are dropped.
         let Some(callback) = callback else { return };
         let handed = PyList::new(py, calls).and_then(|calls| callback.call1(py, (calls,)));
@@ -468,9 +607,17 @@ impl<'py> Drain<'_, 'py> {
         }
     }
 
-    fn session_closed(&self, server: u64, service_index: usize, session: u64, reason: &str) -> PyResult<()> {
+    fn session_closed(
+        &self,
+        server: u64,
+        service_index: usize,
+        session: u64,
+        reason: &str,
+    ) -> PyResult<()> {
         let py = self.py;
-        let callback = lock(&self.state.servers).get(&server).map(|callbacks| callbacks.on_session_close.clone_ref(py));
+        let callback = lock(&self.state.servers)
+            .get(&server)
+            .map(|callbacks| callbacks.on_session_close.clone_ref(py));
         if let Some(callback) = callback {
             callback.call1(py, (session, service_index, reason))?;
         }
@@ -480,10 +627,16 @@ impl<'py> Drain<'_, 'py> {
     fn logs(&self) -> PyResult<()> {
         let py = self.py;
         let callback = lock(&LOGS).as_ref().map(|callback| callback.clone_ref(py));
-        let Some(callback) = callback else { return Ok(()) };
+        let Some(callback) = callback else {
+            return Ok(());
+        };
         let records = logs::take().into_iter().map(|record| {
             // The numbers of Python's logging; it has none for traces, which lie below debug.
-            let level = if record.level <= 1 { 5 } else { u32::from(record.level - 1) * 10 };
+            let level = if record.level <= 1 {
+                5
+            } else {
+                u32::from(record.level - 1) * 10
+            };
             (level, record.target, record.text)
         });
         callback.call1(py, (PyList::new(py, records.collect::<Vec<_>>())?,))?;
@@ -511,7 +664,9 @@ pub(crate) fn logs_to(callback: Py<PyAny>, level: u32) -> PyResult<()> {
     if logs::keep(level) {
         Ok(())
     } else {
-        Err(PyRuntimeError::new_err("the core's log records go elsewhere in this process already"))
+        Err(PyRuntimeError::new_err(
+            "the core's log records go elsewhere in this process already",
+        ))
     }
 }
 
@@ -529,6 +684,19 @@ impl Watcher {
     }
 }
 
+/// Called by the loop after what ran when messages were sent.
+#[pyclass(frozen, module = "aster._native")]
+struct Flusher(Weak<State>);
+
+#[pymethods]
+impl Flusher {
+    fn __call__(&self) {
+        if let Some(state) = self.0.upgrade() {
+            state.flush();
+        }
+    }
+}
+
 /// Where one event loop hears from the core.
 #[pyclass(frozen, module = "aster._native")]
 pub(crate) struct Port(Arc<State>);
@@ -537,7 +705,9 @@ pub(crate) struct Port(Arc<State>);
 impl Port {
     #[new]
     fn new(py: Python<'_>, event_loop: Bound<'_, PyAny>, make_error: Py<PyAny>) -> PyResult<Self> {
-        let bridge = py.detach(aster_bridge::Port::new).map_err(|error| PyRuntimeError::new_err(error.to_string()))?;
+        let bridge = py
+            .detach(aster_bridge::Port::new)
+            .map_err(|error| PyRuntimeError::new_err(error.to_string()))?;
         let state = Arc::new(State {
             bridge,
             create_future: event_loop.getattr("create_future")?.unbind(),
@@ -545,15 +715,21 @@ impl Port {
             event_loop: event_loop.unbind(),
             make_error,
             watcher: OnceLock::new(),
+            flusher: OnceLock::new(),
             waiting: Mutex::default(),
             servers: Mutex::default(),
             cancels: Mutex::default(),
             events: Mutex::default(),
+            unflushed: Mutex::default(),
             thread: Mutex::new(thread::current().id()),
         });
-        let watcher = Py::new(py, Watcher(Arc::downgrade(&state)))?;
-        // It was empty: the state is new.
-        let _ = state.watcher.set(watcher);
+        // They were empty: the state is new.
+        let _ = state
+            .watcher
+            .set(Py::new(py, Watcher(Arc::downgrade(&state)))?);
+        let _ = state
+            .flusher
+            .set(Py::new(py, Flusher(Arc::downgrade(&state)))?);
         Ok(Self(state))
     }
 
@@ -577,7 +753,9 @@ impl Port {
     ) -> PyResult<Bound<'py, PyAny>> {
         let options = endpoint_from_py("a client", options)?;
         let state = &self.0;
-        state.wait_for(py, Kind::Plain, true, None, |ticket| state.bridge.connect(&addresses, &options, ticket))
+        state.wait_for(py, Kind::Plain, true, None, |ticket| {
+            state.bridge.connect(&addresses, &options, ticket)
+        })
     }
 
     fn serve<'py>(
@@ -596,7 +774,13 @@ impl Port {
             key = state.bridge.serve(services, &options, ticket)?;
             Ok(())
         })?;
-        lock(&state.servers).insert(key, Callbacks { on_calls, on_session_close });
+        lock(&state.servers).insert(
+            key,
+            Callbacks {
+                on_calls,
+                on_session_close,
+            },
+        );
         if let Some(waiting) = lock(&state.waiting).get_mut(&(future.as_ptr() as Ticket)) {
             waiting.kind = Kind::Server(key);
         }

@@ -16,7 +16,11 @@ pub(crate) struct ServedService(pub(crate) aster_bridge::Served);
 #[pymethods]
 impl ServedService {
     #[new]
-    fn new(contract: &Contract, method_options: &Bound<'_, PyDict>, expose_errors: bool) -> PyResult<Self> {
+    fn new(
+        contract: &Contract,
+        method_options: &Bound<'_, PyDict>,
+        expose_errors: bool,
+    ) -> PyResult<Self> {
         let mut timeouts = Vec::new();
         for (name, options) in method_options.iter() {
             let name = name.extract::<String>()?;
@@ -26,18 +30,30 @@ impl ServedService {
                     "timeout_ms" => timeouts.push((name.clone(), value.extract()?)),
                     "idempotent" => {
                         // The contract says it, since callers go by it; here it can only be confirmed.
-                        let said = contract.0.compiled().method(&name).map(|method| method.idempotent);
+                        let said = contract
+                            .0
+                            .compiled()
+                            .method(&name)
+                            .map(|method| method.idempotent);
                         if said != Some(value.extract()?) {
-                            let text = format!("idempotent={value} of {name:?} is not what its contract says");
+                            let text = format!(
+                                "idempotent={value} of {name:?} is not what its contract says"
+                            );
                             return Err(PyValueError::new_err(text));
                         }
                     }
-                    other => return Err(PyTypeError::new_err(format!("{other:?} is not an option of a method"))),
+                    other => {
+                        return Err(PyTypeError::new_err(format!(
+                            "{other:?} is not an option of a method"
+                        )));
+                    }
                 }
             }
         }
         let served = aster_bridge::Served::new(contract.0.clone(), &timeouts, expose_errors);
-        served.map(Self).map_err(|error| PyValueError::new_err(error.to_string()))
+        served
+            .map(Self)
+            .map_err(|error| PyValueError::new_err(error.to_string()))
     }
 }
 
@@ -75,19 +91,37 @@ impl Server {
     fn drain<'py>(slf: &Bound<'py, Self>, grace_ms: u64) -> PyResult<Bound<'py, PyAny>> {
         let this = slf.get();
         let begin = |ticket| this.bridge.drain(grace_ms, ticket);
-        this.state.wait_for(slf.py(), Kind::Plain, false, Some(slf.clone().into_any().unbind()), begin)
+        this.state.wait_for(
+            slf.py(),
+            Kind::Plain,
+            false,
+            Some(slf.clone().into_any().unbind()),
+            begin,
+        )
     }
 
     fn close<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
         let this = slf.get();
         let begin = |ticket| this.bridge.close(ticket);
-        this.state.wait_for(slf.py(), Kind::Plain, false, Some(slf.clone().into_any().unbind()), begin)
+        this.state.wait_for(
+            slf.py(),
+            Kind::Plain,
+            false,
+            Some(slf.clone().into_any().unbind()),
+            begin,
+        )
     }
 
     fn wait_closed<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
         let this = slf.get();
         let begin = |ticket| this.bridge.wait_closed(ticket);
-        this.state.wait_for(slf.py(), Kind::Plain, true, Some(slf.clone().into_any().unbind()), begin)
+        this.state.wait_for(
+            slf.py(),
+            Kind::Plain,
+            true,
+            Some(slf.clone().into_any().unbind()),
+            begin,
+        )
     }
 
     fn session_closed(&self, session_key: u64) {
