@@ -1,6 +1,7 @@
 //! One direction of a stream, outgoing: frames are gathered and written in as few writes as the network lets them.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use aster_proto::frame;
 use bytes::{Bytes, BytesMut};
@@ -11,6 +12,17 @@ use tokio::sync::Notify;
 const HIGH_WATER: usize = 128 << 10;
 /// Payloads from this size on are handed over as they are; smaller ones are copied together.
 const WHOLE: usize = 16 << 10;
+
+/// Writes below this size leave a packet mostly empty.
+const SMALL: usize = 1 << 10;
+/// Small writes that go out at once within [`GATHER`]. A ping-pong makes fewer, so it never waits.
+const SMALL_WRITES: u32 = 40;
+/// How long more small writes are gathered. A storm of near-empty packets costs both sides more than this, and one that
+/// overflows the receiver's socket leaves more gaps in its stream than the QUIC stack takes: it then gives up the whole
+/// connection (docs/decisions.md).
+const GATHER: Duration = Duration::from_millis(1);
+/// What has gathered goes out before its time is up from this size on.
+const GATHERED: usize = 16 << 10;
 
 /// Why nothing more can be sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,9 +56,15 @@ struct State {
     reset: Option<u32>,
     end: Option<SinkEnd>,
     written: bool,
+    /// The writer gathers small writes: it wants to hear of what ends that, not of each.
+    gathering: bool,
 }
 
 impl State {
+    fn has_gathered(&self) -> bool {
+        self.gathering && self.queued >= GATHERED
+    }
+
     fn push(&mut self, byte: u8, payload: &Bytes) {
         frame::put_header(&mut self.tail, byte, payload.len());
         if payload.len() < WHOLE {
@@ -84,10 +102,11 @@ impl Sink {
         if let Some(end) = &state.end {
             return Err(end.clone());
         }
-        let idle = state.queued == 0;
+        let wake = state.queued == 0;
         state.push(byte, payload);
+        let wake = wake || state.has_gathered();
         drop(state);
-        if idle {
+        if wake {
             self.0.work.notify_one();
         }
         Ok(())
@@ -99,11 +118,12 @@ impl Sink {
         if let Some(end) = &state.end {
             return Err(end.clone());
         }
-        let idle = state.queued == 0;
+        let wake = state.queued == 0;
         state.tail.extend_from_slice(frames);
         state.queued += frames.len();
+        let wake = wake || state.has_gathered();
         drop(state);
-        if idle {
+        if wake {
             self.0.work.notify_one();
         }
         Ok(())
@@ -118,10 +138,11 @@ impl Sink {
         if state.queued >= HIGH_WATER {
             return Ok(false);
         }
-        let idle = state.queued == 0;
+        let wake = state.queued == 0;
         state.push(byte, payload);
+        let wake = wake || state.has_gathered();
         drop(state);
-        if idle {
+        if wake {
             self.0.work.notify_one();
         }
         Ok(true)
@@ -235,10 +256,15 @@ impl SinkWriter {
     pub(crate) async fn run(self, mut stream: SendStream) -> Written {
         let stopped = stream.stopped();
         tokio::pin!(stopped);
+        let mut storm = Storm::default();
         let ended = loop {
+            if storm.is_on() && self.may_gather() {
+                self.gather().await;
+            }
             match self.take() {
                 Work::Write(mut chunks) => {
                     let size: usize = chunks.iter().map(Bytes::len).sum();
+                    storm.write(size);
                     let mut rest = &mut chunks[..];
                     let mut interrupted = false;
                     while !rest.is_empty() {
@@ -292,6 +318,30 @@ impl SinkWriter {
         self.end(SinkEnd::Done, ended)
     }
 
+    /// Whether what is queued is little and may wait for more.
+    fn may_gather(&self) -> bool {
+        let state = self.state();
+        state.queued > 0 && state.queued < SMALL && state.reset.is_none() && !state.finish
+    }
+
+    /// Waits for more to write, for a short while.
+    async fn gather(&self) {
+        self.state().gathering = true;
+        let end = tokio::time::Instant::now() + GATHER;
+        loop {
+            tokio::select! {
+                () = tokio::time::sleep_until(end) => break,
+                () = self.0.work.notified() => {
+                    let state = self.state();
+                    if state.has_gathered() || state.finish || state.reset.is_some() {
+                        break;
+                    }
+                }
+            }
+        }
+        self.state().gathering = false;
+    }
+
     fn end(&self, end: SinkEnd, written: Written) -> Written {
         let mut state = self.state();
         state.end = Some(end);
@@ -300,5 +350,33 @@ impl SinkWriter {
         drop(state);
         self.0.room.notify_waiters();
         written
+    }
+}
+
+/// Counts small writes that follow each other closely.
+#[derive(Default)]
+struct Storm {
+    since: Option<Instant>,
+    writes: u32,
+}
+
+impl Storm {
+    fn write(&mut self, size: usize) {
+        if size >= SMALL {
+            return;
+        }
+        let now = Instant::now();
+        match self.since {
+            Some(since) if now - since < GATHER => self.writes += 1,
+            _ => {
+                self.since = Some(now);
+                self.writes = 1;
+            }
+        }
+    }
+
+    /// Whether the next small write should wait for company.
+    fn is_on(&self) -> bool {
+        self.writes >= SMALL_WRITES && self.since.is_some_and(|since| since.elapsed() < GATHER)
     }
 }
