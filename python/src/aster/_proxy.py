@@ -354,7 +354,7 @@ class ClientSession(Proxy):
 
     @property
     def session_id(self) -> int:
-        """This client's number of the session."""
+        """This client's number of the session; 0 before its first call."""
         session = self._link.session
         if session is None:
             raise UsageError("the session is not open: enter it by `async with`, or `await` it, first")

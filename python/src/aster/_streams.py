@@ -282,9 +282,14 @@ class BidiChannel(Generic[R, T]):
 
 
 def _send(call: _native.ClientCall, binding: Binding, message: Any) -> Optional[Awaitable[None]]:
+    """Sends one message. Raises `InvalidArgument` for one that cannot be sent, and the call's own failure if it has ended."""
     try:
-        return call.send(binding.encode(message))
+        payload = binding.encode(message)
     except REFUSALS as error:
+        raise binding.refused(error, message) from error
+    try:
+        return call.send(payload)
+    except ValueError as error:
         raise binding.refused(error, message) from error
 
 
@@ -316,36 +321,43 @@ async def call_client_stream(
 
 
 async def _pump(call: _native.ClientCall, binding: Binding, source: Any) -> None:
-    send, encode = call.send, binding.encode
+    """Sends what the source gives. Raises what the source raises, and refusals; that the call has ended is no failure
+    of the pump, since the answer says how it ended."""
     if isinstance(source, Outbox):
         try:
-            await source.send_all(send)
+            await source.send_all(call.send)
         except ValueError as error:
             raise binding.refused(error, None) from error
+        except RpcError:
+            return
         call.half_close()
         return
+    encode, send = binding.encode, call.send
+    messages = source.__aiter__() if hasattr(source, "__aiter__") else _each(source)
     try:
-        if hasattr(source, "__aiter__"):
-            async for message in source:
-                try:
-                    pending = send(encode(message))
-                except REFUSALS as error:
-                    raise binding.refused(error, message) from error
+        async for message in messages:
+            try:
+                payload = encode(message)
+            except REFUSALS as error:
+                raise binding.refused(error, message) from error
+            try:
+                pending = send(payload)
                 if pending is not None:
                     await pending
-        else:
-            for message in source:
-                try:
-                    pending = send(encode(message))
-                except REFUSALS as error:
-                    raise binding.refused(error, message) from error
-                if pending is not None:
-                    await pending
+            except ValueError as error:
+                raise binding.refused(error, message) from error
+            except RpcError:
+                return
         call.half_close()
     finally:
         close = getattr(source, "aclose", None)
         if close is not None:
             await close()
+
+
+async def _each(source: Iterable[Any]) -> AsyncIterator[Any]:
+    for message in source:
+        yield message
 
 
 async def _single_answer(call: _native.ClientCall, binding: Binding) -> Any:
