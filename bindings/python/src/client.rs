@@ -83,15 +83,7 @@ impl Client {
         })
     }
 
-    fn open_session(
-        &self,
-        py: Python<'_>,
-        service: &str,
-        version: u32,
-        implicit: bool,
-    ) -> PyResult<Session> {
-        // The version is the contract's, which goes with each call.
-        let _ = version;
+    fn open_session(&self, py: Python<'_>, service: &str, implicit: bool) -> PyResult<Session> {
         let session = self.bridge.open_session(service, implicit);
         let session = session.map_err(|error| self.state.bridge_error(py, &error))?;
         Ok(Session {

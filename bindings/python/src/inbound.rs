@@ -203,9 +203,7 @@ impl Call {
         }
     }
 
-    fn fail_internal(&self, py: Python<'_>, text: &str, trace: &str) -> PyResult<String> {
-        // The language logs the trace, under the id: it has the exception itself.
-        let _ = trace;
+    fn fail_internal(&self, py: Python<'_>, text: &str) -> PyResult<String> {
         self.ended(py, self.bridge.fail_internal(text))
     }
 

@@ -7,7 +7,9 @@ mod call;
 mod client;
 mod contract;
 mod convert;
+mod drain;
 mod inbound;
+mod logs;
 mod port;
 mod server;
 
@@ -79,7 +81,7 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<client::Session>()?;
     module.add_class::<client::CallInfo>()?;
     module.add_class::<call::ClientCall>()?;
-    module.add_function(wrap_pyfunction!(port::logs_to, module)?)?;
+    module.add_function(wrap_pyfunction!(logs::logs_to, module)?)?;
     module.add_function(wrap_pyfunction!(shutdown, module)?)?;
 
     // Peers are told when the interpreter ends, while it can still wait. Handlers run in reverse order of their

@@ -1,4 +1,4 @@
-//! The port of one event loop: futures that wait, and the drain that resolves them.
+//! The port of one event loop: the futures that wait, and what its handles share.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
@@ -6,19 +6,18 @@ use std::mem;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::thread::{self, ThreadId};
 
-use aster_bridge::engine::{Answer, Code};
-use aster_bridge::{BridgeError, Event, Failure, InboundCall, Inbox, Outcome, Taken, Ticket, logs};
-use pyo3::exceptions::{PyException, PyRuntimeError};
+use aster_bridge::engine::{Code, Metadata};
+use aster_bridge::{BridgeError, Event, Failure, Inbox, Taken, Ticket};
+use pyo3::exceptions::PyRuntimeError;
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyDict, PyList};
+use pyo3::types::{PyBytes, PyDict};
 
 use crate::call::ClientCall;
-use crate::client::{CallInfo, Client};
-use crate::contract::Contract;
+use crate::client::CallInfo;
 use crate::convert::{batch_to_py, endpoint_from_py, status_to_py};
 use crate::inbound::Call;
-use crate::server::{ServedService, Server};
+use crate::server::ServedService;
 
 /// Locks. Nothing in this crate runs Python code or blocks while it holds a lock.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -27,7 +26,7 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 /// For keys that are addresses or counters: spreads them with one multiplication.
 #[derive(Default)]
-struct NumberHasher(u64);
+pub(crate) struct NumberHasher(u64);
 
 impl Hasher for NumberHasher {
     fn finish(&self) -> u64 {
@@ -45,7 +44,7 @@ impl Hasher for NumberHasher {
     }
 }
 
-type ByNumber<T> = HashMap<u64, T, BuildHasherDefault<NumberHasher>>;
+pub(crate) type ByNumber<T> = HashMap<u64, T, BuildHasherDefault<NumberHasher>>;
 
 /// What a future waits for.
 pub(crate) enum Kind {
@@ -80,32 +79,32 @@ impl Unflushed {
     }
 }
 
-struct Waiting {
-    future: Py<PyAny>,
-    kind: Kind,
+pub(crate) struct Waiting {
+    pub(crate) future: Py<PyAny>,
+    pub(crate) kind: Kind,
     /// Whether the port's watcher is among the future's callbacks.
-    watched: bool,
+    pub(crate) watched: bool,
     /// What must not be closed by the garbage collector before the end.
-    _owner: Option<Py<PyAny>>,
+    pub(crate) _owner: Option<Py<PyAny>>,
 }
 
-struct Callbacks {
-    on_calls: Py<PyAny>,
-    on_session_close: Py<PyAny>,
+pub(crate) struct Callbacks {
+    pub(crate) on_calls: Py<PyAny>,
+    pub(crate) on_session_close: Py<PyAny>,
 }
 
 /// The state of a port, shared by the handles that belong to it.
 pub(crate) struct State {
     pub(crate) bridge: aster_bridge::Port,
-    event_loop: Py<PyAny>,
+    pub(crate) event_loop: Py<PyAny>,
     create_future: Py<PyAny>,
     running_loop: Py<PyAny>,
     make_error: Py<PyAny>,
-    watcher: OnceLock<Py<Watcher>>,
+    pub(crate) watcher: OnceLock<Py<Watcher>>,
     flusher: OnceLock<Py<Flusher>>,
     /// By ticket, which is the address of the future: it is kept alive by this map as long as the ticket is out.
-    waiting: Mutex<ByNumber<Waiting>>,
-    servers: Mutex<ByNumber<Callbacks>>,
+    pub(crate) waiting: Mutex<ByNumber<Waiting>>,
+    pub(crate) servers: Mutex<ByNumber<Callbacks>>,
     /// What cancels the handlers of inbound calls, by the call's key.
     cancels: Mutex<ByNumber<Py<PyAny>>>,
     /// The vector that the last drain emptied.
@@ -113,6 +112,16 @@ pub(crate) struct State {
     /// Calls to be flushed in the next iteration of the loop.
     unflushed: Mutex<Vec<Unflushed>>,
     thread: Mutex<ThreadId>,
+    /// Its name in Python, for texts.
+    thread_name: String,
+}
+
+/// What Python calls the current thread.
+fn thread_name(py: Python<'_>) -> PyResult<String> {
+    py.import("threading")?
+        .call_method0("current_thread")?
+        .getattr("name")?
+        .extract()
 }
 
 impl State {
@@ -150,15 +159,25 @@ impl State {
         if running.is_none() && own == thread::current().id() {
             return Ok(());
         }
+        let name = |event_loop: &Bound<'_, PyAny>| -> PyResult<String> {
+            // Two loops look alike but for their address.
+            Ok(format!(
+                "{} at {:p}",
+                event_loop.repr()?,
+                event_loop.as_ptr()
+            ))
+        };
         let here = if running.is_none() {
-            "a thread without a running loop".to_owned()
+            "no running loop".to_owned()
         } else {
-            running.repr()?.to_string()
+            name(running)?
         };
         let text = format!(
-            "this handle belongs to the event loop {} and is used from {here}: make the client or server in the loop \
-             that uses it, or hand the work over with asyncio.run_coroutine_threadsafe",
-            self.event_loop.bind(py).repr()?
+            "this handle belongs to the event loop {} of thread {} and is used from {here} in thread {}: make the client or \
+             server in the loop that uses it, or hand the work over with asyncio.run_coroutine_threadsafe",
+            name(self.event_loop.bind(py))?,
+            self.thread_name,
+            thread_name(py)?
         );
         Err(self.error(py, &Failure::here(Code::FAILED_PRECONDITION, text, "")))
     }
@@ -340,26 +359,18 @@ impl State {
         drop(callbacks);
     }
 
-    // ------------------------------------------------------------ the drain
+    // ------------------------------------------------------------ the drain, and the end
 
-    fn drain(self: &Arc<Self>, py: Python<'_>) -> PyResult<()> {
+    /// The events that came, in the memory of those before.
+    pub(crate) fn take_events(&self) -> Vec<Event> {
         let mut events = mem::take(&mut *lock(&self.events));
         *lock(&self.thread) = thread::current().id();
         self.bridge.drain_into(&mut events);
-        let mut drain = Drain {
-            state: self,
-            py,
-            calls: Vec::new(),
-            server: 0,
-            interrupt: None,
-        };
-        for event in events.drain(..) {
-            drain.event(event);
-        }
-        drain.hand_over();
-        let interrupt = drain.interrupt;
-        *lock(&self.events) = events;
-        interrupt.map_or(Ok(()), Err)
+        events
+    }
+
+    pub(crate) fn give_back(&self, emptied: Vec<Event>) {
+        *lock(&self.events) = emptied;
     }
 
     fn close(&self, py: Python<'_>) {
@@ -390,7 +401,7 @@ impl State {
 }
 
 /// Sets the outcome of a future, unless it was cancelled meanwhile.
-fn settle(future: &Bound<'_, PyAny>, value: PyResult<Bound<'_, PyAny>>) -> PyResult<()> {
+pub(crate) fn settle(future: &Bound<'_, PyAny>, value: PyResult<Bound<'_, PyAny>>) -> PyResult<()> {
     let py = future.py();
     let set = match value {
         Ok(value) => future.call_method1(intern!(py, "set_result"), (value,)),
@@ -404,275 +415,16 @@ fn settle(future: &Bound<'_, PyAny>, value: PyResult<Bound<'_, PyAny>>) -> PyRes
     }
 }
 
-fn fill(
-    info: Option<&Py<CallInfo>>,
-    metadata: impl FnOnce() -> (
-        aster_bridge::engine::Metadata,
-        aster_bridge::engine::Metadata,
-    ),
-) {
+pub(crate) fn fill(info: Option<&Py<CallInfo>>, metadata: impl FnOnce() -> (Metadata, Metadata)) {
     if let Some(info) = info {
         let (initial, trailing) = metadata();
         info.get().fill(initial, trailing);
     }
 }
 
-/// One drain: the events that came, one after another.
-struct Drain<'a, 'py> {
-    state: &'a Arc<State>,
-    py: Python<'py>,
-    /// Inbound calls of one server that came together.
-    calls: Vec<Py<Call>>,
-    server: u64,
-    /// Ctrl-C or `sys.exit` out of Python code that the drain called: raised when all events are dealt with.
-    interrupt: Option<PyErr>,
-}
-
-impl<'py> Drain<'_, 'py> {
-    fn event(&mut self, event: Event) {
-        let result = match event {
-            Event::Completed { ticket, outcome } => self.complete(ticket, outcome),
-            Event::Ready { ticket, inbox } => self.ready(ticket, &inbox),
-            Event::Call { server, call } => self.call(server, call),
-            Event::Cancelled { call } => {
-                // Its handler may be among those that have not been handed over.
-                self.hand_over();
-                self.state.cancel_call(self.py, call)
-            }
-            Event::SessionClosed {
-                server,
-                service_index,
-                session,
-                reason,
-            } => {
-                self.hand_over();
-                self.session_closed(server, service_index, session, reason)
-            }
-            Event::Logs => self.logs(),
-        };
-        if let Err(error) = result {
-            self.report(error, "a callback of Aster failed");
-        }
-    }
-
-    /// An error that has no call to fail: told to the loop, as asyncio does with those of callbacks.
-    fn report(&mut self, error: PyErr, message: &str) {
-        let py = self.py;
-        if !error.is_instance_of::<PyException>(py) {
-            self.interrupt.get_or_insert(error);
-            return;
-        }
-        let context = PyDict::new(py);
-        let told = context
-            .set_item("message", message)
-            .and_then(|()| context.set_item("exception", error.value(py)))
-            .and_then(|()| {
-                self.state.event_loop.call_method1(
-                    py,
-                    intern!(py, "call_exception_handler"),
-                    (context,),
-                )
-            });
-        if told.is_err() {
-            error.write_unraisable(py, None);
-        }
-    }
-
-    fn complete(&mut self, ticket: Ticket, outcome: Outcome) -> PyResult<()> {
-        let py = self.py;
-        let Some(waiting) = lock(&self.state.waiting).remove(&ticket) else {
-            return Ok(());
-        };
-        let Waiting {
-            future,
-            kind,
-            watched,
-            _owner,
-        } = waiting;
-        let future = future.bind(py);
-        if watched && let Some(watcher) = self.state.watcher.get() {
-            // Called by the loop it would cost more than all the rest of this.
-            future.call_method1(intern!(py, "remove_done_callback"), (watcher,))?;
-        }
-        let value = self.value(kind, outcome);
-        if let Err(error) = &value
-            && !error.is_instance_of::<PyException>(py)
-        {
-            // Not for the one who awaits: a future may not hold what ends the program.
-            self.interrupt.get_or_insert(error.clone_ref(py));
-            future.call_method0(intern!(py, "cancel"))?;
-            return Ok(());
-        }
-        settle(future, value)
-    }
-
-    fn value(&self, kind: Kind, outcome: Outcome) -> PyResult<Bound<'py, PyAny>> {
-        let py = self.py;
-        let state = self.state;
-        match outcome {
-            Outcome::Answer(Answer {
-                message,
-                metadata,
-                trailing,
-                ..
-            }) => {
-                let payload = PyBytes::new(py, &message);
-                match kind {
-                    Kind::Unary { decode, info } => {
-                        fill(info.as_ref(), || (metadata, trailing));
-                        decode.into_bound(py).call1((payload,))
-                    }
-                    Kind::Plain | Kind::Stream { .. } | Kind::Server(_) => Ok(payload.into_any()),
-                }
-            }
-            Outcome::Done => Ok(py.None().into_bound(py)),
-            Outcome::Client(client) => {
-                Ok(Bound::new(py, Client::new(state.clone(), client))?.into_any())
-            }
-            Outcome::Server(server) => {
-                Ok(Bound::new(py, Server::new(state.clone(), server))?.into_any())
-            }
-            Outcome::Contract(contract) => Ok(Bound::new(py, Contract(contract))?.into_any()),
-            Outcome::Duration(duration) => Ok((duration.as_secs_f64() * 1000.0)
-                .into_pyobject(py)?
-                .into_any()),
-            Outcome::Failed(failure) => {
-                match kind {
-                    Kind::Unary { info, .. } => {
-                        fill(info.as_ref(), || {
-                            (failure.metadata.clone(), failure.trailing.clone())
-                        });
-                    }
-                    Kind::Server(key) => state.forget_server(key),
-                    Kind::Plain | Kind::Stream { .. } => {}
-                }
-                Err(state.error(py, &failure))
-            }
-        }
-    }
-
-    fn ready(&mut self, ticket: Ticket, inbox: &Inbox) -> PyResult<()> {
-        let py = self.py;
-        let Some(waiting) = lock(&self.state.waiting).remove(&ticket) else {
-            return Ok(());
-        };
-        let future = waiting.future.bind(py);
-        if let Some(watcher) = self.state.watcher.get() {
-            future.call_method1(intern!(py, "remove_done_callback"), (watcher,))?;
-        }
-        if future.call_method0(intern!(py, "done"))?.is_truthy()? {
-            // Given up: what is there stays for whoever asks next.
-            return Ok(());
-        }
-        let info = match &waiting.kind {
-            Kind::Stream { info, .. } => info.as_ref(),
-            Kind::Plain | Kind::Unary { .. } | Kind::Server(_) => None,
-        };
-        let value = self.state.taken(py, inbox, info);
-        settle(
-            future,
-            value.map(|bytes| {
-                bytes
-                    .unwrap_or_else(|| PyBytes::new(py, &[0x90]))
-                    .into_any()
-            }),
-        )
-    }
-
-    fn call(&mut self, server: u64, call: Arc<InboundCall>) -> PyResult<()> {
-        if server != self.server {
-            self.hand_over();
-            self.server = server;
-        }
-        self.calls
-            .push(Py::new(self.py, Call::new(self.state.clone(), call))?);
-        Ok(())
-    }
-
-    /// Gives the calls that came together to their server.
-    fn hand_over(&mut self) {
-        if self.calls.is_empty() {
-            return;
-        }
-        let py = self.py;
-        let calls = mem::take(&mut self.calls);
-        let callback = lock(&self.state.servers)
-            .get(&self.server)
-            .map(|callbacks| callbacks.on_calls.clone_ref(py));
-        // Without a callback the server is gone: the calls end as they are dropped.
-        let Some(callback) = callback else { return };
-        let handed = PyList::new(py, calls).and_then(|calls| callback.call1(py, (calls,)));
-        if let Err(error) = handed {
-            self.report(error, "taking calls failed");
-        }
-    }
-
-    fn session_closed(
-        &self,
-        server: u64,
-        service_index: usize,
-        session: u64,
-        reason: &str,
-    ) -> PyResult<()> {
-        let py = self.py;
-        let callback = lock(&self.state.servers)
-            .get(&server)
-            .map(|callbacks| callbacks.on_session_close.clone_ref(py));
-        if let Some(callback) = callback {
-            callback.call1(py, (session, service_index, reason))?;
-        }
-        Ok(())
-    }
-
-    fn logs(&self) -> PyResult<()> {
-        let py = self.py;
-        let callback = lock(&LOGS).as_ref().map(|callback| callback.clone_ref(py));
-        let Some(callback) = callback else {
-            return Ok(());
-        };
-        let records = logs::take().into_iter().map(|record| {
-            // The numbers of Python's logging; it has none for traces, which lie below debug.
-            let level = if record.level <= 1 {
-                5
-            } else {
-                u32::from(record.level - 1) * 10
-            };
-            (level, record.target, record.text)
-        });
-        callback.call1(py, (PyList::new(py, records.collect::<Vec<_>>())?,))?;
-        Ok(())
-    }
-}
-
-static LOGS: Mutex<Option<Py<PyAny>>> = Mutex::new(None);
-
-/// Has the core's log records (level, target, text) handed to `callback` in batches, from the drain of some port.
-/// `level`: the lowest that is kept, in the numbers of `logging`, with 5 for traces.
-#[pyfunction]
-#[pyo3(signature = (callback, level = 20))]
-pub(crate) fn logs_to(callback: Py<PyAny>, level: u32) -> PyResult<()> {
-    let before = lock(&LOGS).replace(callback);
-    drop(before);
-    let level = match level {
-        0..=5 => 1,
-        6..=10 => 2,
-        11..=20 => 3,
-        21..=30 => 4,
-        31..=40 => 5,
-        _ => 6,
-    };
-    if logs::keep(level) {
-        Ok(())
-    } else {
-        Err(PyRuntimeError::new_err(
-            "the core's log records go elsewhere in this process already",
-        ))
-    }
-}
-
 /// Told by futures that they have ended.
 #[pyclass(frozen, module = "aster._native")]
-struct Watcher(Weak<State>);
+pub(crate) struct Watcher(Weak<State>);
 
 #[pymethods]
 impl Watcher {
@@ -686,7 +438,7 @@ impl Watcher {
 
 /// Called by the loop after what ran when messages were sent.
 #[pyclass(frozen, module = "aster._native")]
-struct Flusher(Weak<State>);
+pub(crate) struct Flusher(Weak<State>);
 
 #[pymethods]
 impl Flusher {
@@ -722,6 +474,7 @@ impl Port {
             events: Mutex::default(),
             unflushed: Mutex::default(),
             thread: Mutex::new(thread::current().id()),
+            thread_name: thread_name(py)?,
         });
         // They were empty: the state is new.
         let _ = state

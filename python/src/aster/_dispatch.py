@@ -12,7 +12,6 @@ import contextvars
 import inspect
 import logging
 import sys
-import traceback
 from typing import Any, AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Optional
 
 from . import _native
@@ -240,8 +239,7 @@ class Dispatcher:
             call.fail(StatusCode.CANCELLED, "the handler was cancelled on the server", None, None)
             return
         text = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
-        trace = "".join(traceback.format_exception(type(error), error, error.__traceback__))
-        error_id = call.fail_internal(text, trace)
+        error_id = call.fail_internal(text)
         _log.error("error %s in %s, called by %s", error_id, handler, call.peer, exc_info=error)
 
 

@@ -179,7 +179,7 @@ class ServiceLink:
             raise UsageError(f"this session of {contract.name} is closed; open another with client.session(...)")
         self._contract = contract
         if session and self.session is None:
-            self.session = self.client.require().open_session(contract.name, contract.version, not self.explicit)
+            self.session = self.client.require().open_session(contract.name, not self.explicit)
         self.methods = methods
 
     def forget(self) -> None:
