@@ -62,6 +62,11 @@ pub mod kind {
 
     /// The bits of the kind byte that hold the kind.
     pub const MASK: u8 = 0x3f;
+
+    /// Whether this version knows the kind; others are ignored with their payload.
+    pub fn is_known(kind: u8) -> bool {
+        matches!(kind, CALL..=LANE_REPLY)
+    }
 }
 
 /// Flags of call-stream and lane frames: the high two bits of the kind byte.

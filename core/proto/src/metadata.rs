@@ -118,6 +118,23 @@ impl Metadata {
         Ok(())
     }
 
+    /// Takes out the pairs whose keys are reserved, before user code sees the rest.
+    pub fn hide_reserved(&mut self) {
+        if self
+            .pairs
+            .iter()
+            .any(|(key, _)| key.starts_with(RESERVED_PREFIX))
+        {
+            self.pairs
+                .retain(|(key, _)| !key.starts_with(RESERVED_PREFIX));
+            self.size = self
+                .pairs
+                .iter()
+                .map(|(key, value)| key.len() + value.len())
+                .sum();
+        }
+    }
+
     /// Appends the pairs as tagged fields: tag 1 a key, tag 2 the value of the key before it.
     pub fn encode(&self, out: &mut BytesMut) {
         let mut writer = Writer::new(out);
