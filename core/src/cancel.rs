@@ -1,9 +1,9 @@
 //! Telling a handler that its call is over.
 
-use std::future::poll_fn;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Poll, Waker};
+
+use tokio::sync::Notify;
 
 /// Why a call was cancelled before its handler ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,20 +46,16 @@ impl CancelCause {
 
 type Callback = Box<dyn FnOnce(CancelCause) + Send>;
 
-#[derive(Default)]
-struct Slot {
-    callback: Option<Callback>,
-    waker: Option<Waker>,
-}
-
-/// One call's cancellation: fires at most once, heard by at most one callback and one future.
+/// One call's cancellation: fires at most once, heard by at most one callback and by all futures.
 #[derive(Clone, Default)]
 pub(crate) struct Cancel(Arc<Inner>);
 
 #[derive(Default)]
 struct Inner {
     cause: AtomicU8,
-    slot: Mutex<Slot>,
+    callback: Mutex<Option<Callback>>,
+    /// A handler may wait in several tasks.
+    fired: Notify,
 }
 
 impl Cancel {
@@ -69,18 +65,20 @@ impl Cancel {
 
     /// Cancels; `false` if that was done before.
     pub(crate) fn fire(&self, cause: CancelCause) -> bool {
-        let slot = {
-            let mut slot = self.0.slot.lock().unwrap_or_else(PoisonError::into_inner);
+        let callback = {
+            let mut callback = self
+                .0
+                .callback
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner);
             if self.cause().is_some() {
                 return false;
             }
             self.0.cause.store(cause.number(), Ordering::Release);
-            std::mem::take(&mut *slot)
+            callback.take()
         };
-        if let Some(waker) = slot.waker {
-            waker.wake();
-        }
-        if let Some(callback) = slot.callback {
+        self.0.fired.notify_waiters();
+        if let Some(callback) = callback {
             callback(cause);
         }
         true
@@ -88,9 +86,18 @@ impl Cancel {
 
     /// Calls `callback` when the call is cancelled, at once if it is already. A second callback replaces the first.
     pub(crate) fn on_cancel(&self, callback: Callback) {
-        let mut slot = self.0.slot.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut slot = self
+            .0
+            .callback
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         match self.cause() {
-            None => slot.callback = Some(callback),
+            None => {
+                let before = slot.replace(callback);
+                drop(slot);
+                // What it holds is the user's, and may end in here again.
+                drop(before);
+            }
             Some(cause) => {
                 drop(slot);
                 callback(cause);
@@ -102,28 +109,21 @@ impl Cancel {
     pub(crate) fn clear(&self) {
         let callback = self
             .0
-            .slot
+            .callback
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
-            .callback
             .take();
         drop(callback);
     }
 
     pub(crate) async fn cancelled(&self) -> CancelCause {
-        poll_fn(|cx| {
+        loop {
+            // Before the look, so that what fires in between is heard.
+            let fired = self.0.fired.notified();
             if let Some(cause) = self.cause() {
-                return Poll::Ready(cause);
+                return cause;
             }
-            let mut slot = self.0.slot.lock().unwrap_or_else(PoisonError::into_inner);
-            match self.cause() {
-                Some(cause) => Poll::Ready(cause),
-                None => {
-                    slot.waker = Some(cx.waker().clone());
-                    Poll::Pending
-                }
-            }
-        })
-        .await
+            fired.await;
+        }
     }
 }

@@ -95,7 +95,8 @@ impl Server {
 
     /// How many connections are open.
     pub fn connections(&self) -> usize {
-        self.inner().conns().len()
+        let conns = self.inner().conns();
+        conns.values().filter(|conn| !conn.is_over()).count()
     }
 
     /// Takes no new calls, waits until those it has are answered and the answers have arrived, for at most `grace`,
@@ -219,7 +220,13 @@ impl Inner {
         let peer = quic.remote_id().to_string();
         let (number, conn) = {
             let mut conns = self.conns();
-            let of_peer = conns.values().filter(|conn| *conn.peer_id == *peer).count();
+            // Those that have ended may wait for handlers that take their time; they are not held against it.
+            let mut of_peer = 0;
+            let mut budget = None;
+            for conn in conns.values().filter(|conn| *conn.peer_id == *peer) {
+                of_peer += usize::from(!conn.is_over());
+                budget = Some(conn.budget.clone());
+            }
             if of_peer >= self.per_peer {
                 drop(conns);
                 let text = format!(
@@ -236,7 +243,8 @@ impl Inner {
                 *next += 1;
                 *next
             };
-            let conn = Conn::accept(quic, self.registry.clone(), self.me.clone());
+            let budget = budget.unwrap_or_default();
+            let conn = Conn::accept(quic, self.registry.clone(), self.me.clone(), budget);
             conns.insert(number, conn.clone());
             (number, conn)
         };

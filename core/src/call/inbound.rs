@@ -16,12 +16,12 @@ use bytes::{Bytes, BytesMut};
 use super::session::SessionRef;
 use crate::cancel::{Cancel, CancelCause};
 use crate::codec;
-use crate::compress;
+use crate::compress::{self, Unfolding};
 use crate::conn::Conn;
 use crate::conn::answer::{Request, dispatch};
 use crate::conn::control::status_payload;
 use crate::conn::sink::{Sink, SinkEnd};
-use crate::conn::source::Source;
+use crate::conn::source::{Source, Unfolded};
 use crate::conn::timers::TimerKey;
 use crate::service::Target;
 
@@ -48,6 +48,8 @@ pub(crate) struct CallState {
     path: Mutex<Path>,
     response: Mutex<Response>,
     timer: Mutex<Option<TimerKey>>,
+    /// Its request, if that was compressed.
+    unfolded: Mutex<Option<Unfolded>>,
     /// The caller has been told how it ended, or has given it up.
     answered: AtomicBool,
     /// Its handler has ended.
@@ -84,6 +86,7 @@ impl CallState {
             path: Mutex::new(path),
             response: Mutex::default(),
             timer: Mutex::default(),
+            unfolded: Mutex::default(),
             answered: AtomicBool::new(false),
             ended: AtomicBool::new(false),
         }
@@ -97,8 +100,16 @@ impl CallState {
         self.response.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(crate) fn set_path(&self, path: Path) {
-        *self.path() = path;
+    /// The answer goes to a stream of its own from now on; `false` if there is an answer already, on its way to where
+    /// answers went before.
+    pub(crate) fn move_to(&self, sink: Sink) -> bool {
+        // An answer is claimed before it looks where to go, so that one of the two sees the other.
+        let mut path = self.path();
+        if self.answered.load(Ordering::Acquire) {
+            return false;
+        }
+        *path = Path::Stream(sink);
+        true
     }
 
     pub(crate) fn set_timer(&self, key: TimerKey) {
@@ -126,8 +137,16 @@ impl CallState {
         if compressed {
             let max = self.conn.limits.message;
             tokio::spawn(async move {
-                match compress::decompress(message, max).await {
-                    Ok(message) => self.dispatch_plain(message),
+                let budget = &self.conn.budget;
+                let counted = compress::decompress(message, max, budget)
+                    .await
+                    .and_then(|message| Ok((budget.unfolded(message.len())?, message)));
+                match counted {
+                    Ok((counted, message)) => {
+                        *self.unfolded.lock().unwrap_or_else(PoisonError::into_inner) =
+                            Some(counted);
+                        self.dispatch_plain(message);
+                    }
                     Err(status) => self.refuse(status),
                 }
             });
@@ -314,6 +333,12 @@ impl CallState {
         if let Some(lane) = self.lane {
             self.conn.forget_body(lane);
         }
+        let counted = self
+            .unfolded
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        drop(counted);
         self.conn.end_busy();
     }
 }
@@ -379,7 +404,18 @@ pub struct Requests {
     call: Arc<CallState>,
     source: Source,
     machine: RequestMachine,
+    /// The next message, if it was compressed and is not whole yet.
+    unfolding: Option<Unfolding>,
+    /// The last message, if it was compressed: it counts until the next one is asked for.
+    unfolded: Option<Unfolded>,
     ended: bool,
+}
+
+impl Drop for Requests {
+    fn drop(&mut self) {
+        // A handler that ends early: the caller is to know that this is no fault.
+        self.source.stop(close::stream::ENDED);
+    }
 }
 
 impl Requests {
@@ -389,6 +425,8 @@ impl Requests {
             call,
             source,
             machine,
+            unfolding: None,
+            unfolded: None,
             ended: false,
         }
     }
@@ -398,7 +436,17 @@ impl Requests {
     /// An error ends the call: bytes that break the protocol or do not fit the contract, or a caller that is gone. It
     /// is for the handler to end, the caller has been answered. Waiting can be given up and taken up again.
     pub async fn next(&mut self) -> Result<Option<Bytes>, Status> {
+        self.unfolded = None;
         while !self.ended {
+            if let Some(unfolding) = &mut self.unfolding {
+                let message = unfolding.wait().await;
+                self.unfolding = None;
+                let counted = message.and_then(|message| {
+                    self.unfolded = Some(self.call.conn.budget.unfolded(message.len())?);
+                    self.call.readable(message)
+                });
+                return self.take(counted);
+            }
             let frame = tokio::select! {
                 biased;
                 frame = self.source.frame() => frame,
@@ -429,26 +477,30 @@ impl Requests {
             let message = match event {
                 Ok(Event::Message(message, false)) => self.call.readable(message),
                 Ok(Event::Message(message, true)) => {
-                    match compress::decompress(message, self.call.conn.limits.message).await {
-                        Ok(message) => self.call.readable(message),
-                        Err(status) => Err(status),
-                    }
+                    let conn = &self.call.conn;
+                    let max = conn.limits.message;
+                    self.unfolding = Some(Unfolding::start(message, max, &conn.budget));
+                    continue;
                 }
                 Ok(_) => continue,
                 Err(status) => Err(status),
             };
-            return match message {
-                Ok(message) => Ok(Some(message)),
-                Err(mut status) => {
-                    status.may_have_run = true;
-                    self.ended = true;
-                    self.source.stop(close::stream::ENDED);
-                    self.call.answer_failed(status.clone());
-                    Err(status)
-                }
-            };
+            return self.take(message);
         }
         Ok(None)
+    }
+
+    fn take(&mut self, message: Result<Bytes, Status>) -> Result<Option<Bytes>, Status> {
+        match message {
+            Ok(message) => Ok(Some(message)),
+            Err(mut status) => {
+                status.may_have_run = true;
+                self.ended = true;
+                self.source.stop(close::stream::ENDED);
+                self.call.answer_failed(status.clone());
+                Err(status)
+            }
+        }
     }
 
     fn cancelled(&mut self, cause: CancelCause) -> Status {

@@ -81,6 +81,8 @@ struct Link {
     conn: Option<Arc<Conn>>,
     failures: u32,
     not_before: Option<Instant>,
+    /// How many attempts to connect have failed, and how the last one did.
+    failed: (u64, Option<Status>),
 }
 
 impl std::fmt::Debug for Client {
@@ -144,9 +146,16 @@ impl Client {
         if let Some(conn) = self.current() {
             return Ok(conn);
         }
+        let before = self.link().failed.0;
         let _one_at_a_time = self.0.connecting.lock().await;
         if let Some(conn) = self.current() {
             return Ok(conn);
+        }
+        if let (number, Some(status)) = &self.link().failed
+            && *number != before
+        {
+            // An attempt failed while this call waited for it: a thousand waiting calls are not a thousand attempts.
+            return Err(status.clone());
         }
         let not_before = self.link().not_before;
         if let Some(wait) = not_before {
@@ -168,11 +177,13 @@ impl Client {
                     conn: Some(conn.clone()),
                     failures: 0,
                     not_before: None,
+                    failed: (link.failed.0, None),
                 };
                 Ok(conn)
             }
             Err(status) => {
                 link.failures += 1;
+                link.failed = (link.failed.0 + 1, Some(status.clone()));
                 let wait = BACKOFF
                     .saturating_mul(1 << link.failures.min(10))
                     .min(MAX_BACKOFF);

@@ -3,7 +3,7 @@
 use std::future::Future;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use aster_proto::call::Codec;
 use aster_proto::close;
@@ -22,6 +22,9 @@ use crate::conn::lane::{LaneCall, body_head, message_frame};
 use crate::conn::sink::Sink;
 use crate::conn::stream::{AnswerReader, Answered, call_head};
 use crate::failure::Failure;
+
+/// How long the refusal of a call may come after the end of the stream that was opened for its message.
+const REFUSAL_WAIT: Duration = Duration::from_secs(1);
 
 /// Cancels a call whose caller has stopped waiting.
 pub(super) struct CancelOnDrop(pub(super) Option<CallHandle>);
@@ -161,6 +164,7 @@ impl UnaryCall {
         if small
             && self.method.pattern() == Pattern::Unary
             && let Some(conn) = self.client.current()
+            && self.request.len() <= conn.peer_limits().message
             && conn.lane.try_place()
         {
             return self.on_lane(&conn, None, false);
@@ -207,9 +211,12 @@ impl UnaryCall {
         };
         let call = self.clone();
         let on = conn.clone();
+        let attempts = self.state().attempts;
         let id = conn.lane_call(&lane_call, Box::new(move |result| call.ended(result, &on)));
         let mut state = self.state();
-        if state.done.is_some() {
+        if state.attempts != attempts {
+            // The lane was dead, and the next attempt has its own place already.
+        } else if state.done.is_some() {
             state.place = Where::Lane(conn.clone(), id);
         } else {
             // It has ended already, or was cancelled a moment ago on another thread; then the peer is to know.
@@ -381,24 +388,42 @@ impl UnaryCall {
             message: None,
             compressed: false,
         };
-        let (refuse, refused) = tokio::sync::oneshot::channel();
+        let (refuse, mut refused) = tokio::sync::oneshot::channel();
         let on_lane = Box::new(move |result: Result<Answer, Failed>| {
             // The other way may have been the first to answer.
             let _ = refuse.send(result);
         });
         let id = conn.lane_call(&call, on_lane);
-        if let Where::Task(_, lane) = &mut self.state().place {
-            *lane = Some((conn.clone(), id));
+        let given_up = match &mut self.state().place {
+            Where::Task(_, lane) => {
+                *lane = Some((conn.clone(), id));
+                false
+            }
+            _ => true,
+        };
+        if given_up {
+            // A moment ago, on another thread.
+            let text = "the call was cancelled on this side";
+            return conn.lane_cancel(id, Status::client(Code::CANCELLED, text));
         }
         let head = body_head(id);
         let exchange = exchange(&conn, &head, &message, compressed, Pattern::Unary);
         // A call that is refused is answered on the lane, before its message has been read; any other on the stream.
         let result = tokio::select! {
             biased;
-            Ok(result) = refused => result,
+            Ok(result) = &mut refused => result,
             result = exchange => {
+                let broken_off = match &result {
+                    Err(failed) => failed.status.code == Code::UNAVAILABLE && !conn.is_over(),
+                    Ok(_) => false,
+                };
+                // The stream of a refused call is broken off, and its answer may still be on its way.
+                let refusal = match broken_off {
+                    true => tokio::time::timeout(REFUSAL_WAIT, &mut refused).await.ok(),
+                    false => None,
+                };
                 conn.lane_forget(id);
-                result
+                refusal.and_then(Result::ok).unwrap_or(result)
             }
         };
         if let Where::Task(_, lane) = &mut self.state().place {

@@ -1,20 +1,20 @@
 //! Taking calls: from a header to a running handler, through the limits, the contract and the session.
 
 use std::collections::HashMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use aster_proto::call::{CallHeader, Event, RequestMachine, Route};
 use aster_proto::close;
-use aster_proto::contract::Pattern;
 use aster_proto::limits;
 use aster_proto::session::{Admit, Sessions, Step};
 use aster_proto::status::{Code, Status};
 use bytes::Bytes;
 use iroh::endpoint::{SendStream, VarInt};
 use rustc_hash::FxHashMap;
-use tokio::sync::oneshot;
+use tokio::sync::{Notify, oneshot};
 
 use super::Conn;
 use super::sink::{Sink, Written};
@@ -40,6 +40,8 @@ struct State {
     records: HashMap<u64, Record>,
     streams: FxHashMap<u64, Weak<CallState>>,
     bodies: FxHashMap<u64, BodySlot>,
+    /// The connection is gone: nothing begins any more.
+    lost: bool,
 }
 
 /// The engine's side of a session: whose it is and what runs in it.
@@ -66,6 +68,39 @@ pub(crate) enum LaneRequest {
     Body(u64),
 }
 
+/// What follows from a [`Step`] of a session, taken under the lock under which the step was made.
+enum After {
+    Stay,
+    AwaitCalls,
+    CancelStreams(Vec<Weak<CallState>>),
+    End(Record),
+}
+
+impl State {
+    fn step(&mut self, id: u64) -> After {
+        let step = self.sessions.step(id);
+        self.after(id, step)
+    }
+
+    /// A session that has ended loses its record in the same moment: a call that comes in between would find one
+    /// without the other.
+    fn after(&mut self, id: u64, step: Step) -> After {
+        match step {
+            Step::Stay => After::Stay,
+            Step::AwaitCalls => After::AwaitCalls,
+            Step::CancelStreams => {
+                let record = self.records.get_mut(&id);
+                After::CancelStreams(
+                    record
+                        .map(|record| std::mem::take(&mut record.streams))
+                        .unwrap_or_default(),
+                )
+            }
+            Step::End => self.records.remove(&id).map_or(After::Stay, After::End),
+        }
+    }
+}
+
 enum BodySlot {
     Awaited(oneshot::Sender<(SendStream, Source)>),
     Arrived(Box<(SendStream, Source)>),
@@ -79,16 +114,13 @@ impl Answers {
                 records: HashMap::new(),
                 streams: FxHashMap::default(),
                 bodies: FxHashMap::default(),
+                lost: false,
             }),
         }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    pub(crate) fn add_stream(&self, call: &Arc<CallState>) {
-        self.state().streams.insert(call.id, Arc::downgrade(call));
     }
 
     pub(crate) fn remove_stream(&self, id: u64) {
@@ -135,7 +167,8 @@ pub(crate) struct Request {
 }
 
 impl Request {
-    pub(crate) fn new(target: Arc<Target>, header: CallHeader<'_>) -> Self {
+    pub(crate) fn new(target: Arc<Target>, mut header: CallHeader<'_>) -> Self {
+        header.metadata.hide_reserved();
         Self {
             target,
             session: header.session,
@@ -189,6 +222,15 @@ impl Conn {
                 return Err(refuse(Code::INVALID_ARGUMENT, text));
             }
         };
+        // A caller that cancels has its place in flight back at once, while a handler may take its time to end.
+        let most = self.limits.streams as usize + 2 * self.limits.in_flight as usize;
+        if self.busy() >= most {
+            let text = format!(
+                "{most} handlers run for this connection, cancelled ones included, the most allowed (max_streams + 2 × \
+                 max_in_flight): wait for some to end"
+            );
+            return Err(refuse(Code::RESOURCE_EXHAUSTED, text));
+        }
         if request.deadline_ms == Some(0) {
             let text = format!(
                 "the deadline of {} had passed when the call arrived",
@@ -228,6 +270,10 @@ impl Conn {
     /// The record of a session, made with its first call.
     fn session_record(&self, id: u64, target: &Target) -> Result<SessionRef, Status> {
         let mut state = self.answers.state();
+        if state.lost {
+            // Its close hook would never run.
+            return Err(self.lost(false));
+        }
         let record = state.records.entry(id).or_insert_with(|| Record {
             session: SessionRef::new(id),
             service: target.service.clone(),
@@ -299,6 +345,11 @@ impl Conn {
     /// Runs a unary call whose turn it is.
     pub(crate) fn run_unary(self: &Arc<Self>, ready: Ready) {
         let Ready { call, request } = ready;
+        if call.cancel.cause().is_some() {
+            // Between its turn and its start.
+            let text = "the call was cancelled before its handler started";
+            return call.refuse(Status::rejected(Code::CANCELLED, text));
+        }
         match request {
             LaneRequest::Here(message, compressed) => call.dispatch_message(message, compressed),
             LaneRequest::Body(id) => {
@@ -344,7 +395,7 @@ impl Conn {
             body = body => body.map_err(|_| CancelCause::Connection),
             cause = call.cancel.cancelled() => Err(cause),
         };
-        let (send, mut source) = match arrived {
+        let (mut send, mut source) = match arrived {
             Ok(body) => body,
             Err(cause) => {
                 call.cancel.fire(cause);
@@ -355,22 +406,28 @@ impl Conn {
             }
         };
         let (sink, writer) = Sink::new(&[]);
-        call.set_path(Path::Stream(sink));
+        if !call.move_to(sink) {
+            // It was answered on the lane in this moment.
+            source.stop(close::stream::CANCELLED);
+            let _ = send.reset(VarInt::from_u32(close::stream::CANCELLED));
+            return call.refuse(Status::rejected(Code::CANCELLED, "the call is over"));
+        }
         let write = watch_writer(&self, &call, writer, send);
-        let read = async {
-            let mut machine = RequestMachine::new(Pattern::Unary);
-            match read_single(&mut source, &mut machine).await {
-                Ok((message, compressed)) => {
-                    call.clone().dispatch_message(message, compressed);
-                    watch_rest(&mut source, &mut machine, &call).await;
-                }
-                Err(status) => {
-                    source.stop(close::stream::ENDED);
-                    call.refuse(status);
-                }
+        answer_single(&call, source, write).await;
+    }
+
+    /// A call has a stream of its own from now on, and ends with it.
+    pub(crate) fn add_stream(&self, call: &Arc<CallState>) {
+        let lost = {
+            let mut state = self.answers.state();
+            if !state.lost {
+                state.streams.insert(call.id, Arc::downgrade(call));
             }
+            state.lost
         };
-        tokio::join!(write, read);
+        if lost {
+            call.cancel.fire(CancelCause::Connection);
+        }
     }
 
     /// A streaming call, or a unary call on a stream of its own, in its session if it has one.
@@ -422,10 +479,14 @@ impl Conn {
     pub(crate) fn session_close(self: &Arc<Self>, id: u64, calls: u64) -> Result<(), String> {
         let (step, abused) = {
             let mut state = self.answers.state();
-            (state.sessions.close(id, calls), state.sessions.is_abused())
+            let step = state.sessions.close(id, calls);
+            (state.after(id, step), state.sessions.is_abused())
         };
         if abused {
-            return Err("session ids are scattered too widely to be remembered".into());
+            return Err(
+                "session ids are scattered too widely to be remembered: count them up from 1"
+                    .into(),
+            );
         }
         self.session_take_step(id, step);
         Ok(())
@@ -433,20 +494,24 @@ impl Conn {
 
     /// Sees whether a session that is closing has come further.
     pub(crate) fn session_step(self: &Arc<Self>, id: u64) {
-        let step = self.answers.state().sessions.step(id);
+        let step = self.answers.state().step(id);
         self.session_take_step(id, step);
     }
 
-    fn session_take_step(self: &Arc<Self>, id: u64, mut step: Step) {
+    fn session_take_step(self: &Arc<Self>, id: u64, mut step: After) {
         loop {
             match step {
-                Step::Stay => return,
-                Step::AwaitCalls => {
+                After::Stay => return,
+                After::AwaitCalls => {
                     let conn = self.clone();
                     tokio::spawn(async move {
                         tokio::select! {
                             () = tokio::time::sleep(Duration::from_millis(limits::SESSION_CLOSE_MS)) => {
-                                let step = conn.answers.state().sessions.close_timeout(id);
+                                let step = {
+                                    let mut state = conn.answers.state();
+                                    let step = state.sessions.close_timeout(id);
+                                    state.after(id, step)
+                                };
                                 conn.session_take_step(id, step);
                             }
                             _ = conn.closed() => {}
@@ -454,11 +519,7 @@ impl Conn {
                     });
                     return;
                 }
-                Step::CancelStreams => {
-                    let streams = match self.answers.state().records.get_mut(&id) {
-                        Some(record) => std::mem::take(&mut record.streams),
-                        None => Vec::new(),
-                    };
+                After::CancelStreams(streams) => {
                     for call in streams.into_iter().filter_map(|call| call.upgrade()) {
                         call.answer_failed(Status::server(
                             Code::CANCELLED,
@@ -466,14 +527,10 @@ impl Conn {
                         ));
                         call.cancel.fire(CancelCause::Session);
                     }
-                    step = self.answers.state().sessions.step(id);
+                    step = self.answers.state().step(id);
                 }
-                Step::End => {
-                    let record = self.answers.state().records.remove(&id);
-                    if let Some(record) = record {
-                        self.run_close_hook(record.service, record.session, SessionEnd::Closed);
-                    }
-                    return;
+                After::End(record) => {
+                    return self.run_close_hook(record.service, record.session, SessionEnd::Closed);
                 }
             }
         }
@@ -493,17 +550,22 @@ impl Conn {
             let _ = hear.await;
             conn.end_busy();
         });
-        service.dispatch.session_closed(SessionClosed {
+        let closed = SessionClosed {
             session,
             end,
             done: Some(done),
-        });
+        };
+        let hook = || service.dispatch.session_closed(closed);
+        if catch_unwind(AssertUnwindSafe(hook)).is_err() {
+            tracing::error!(target: "aster", "the close hook of a session of {} panicked", service.contract.name());
+        }
     }
 
     /// The connection is gone: every handler is told, every session ends once its handlers have.
     pub(crate) fn answers_lost(self: &Arc<Self>) {
         let (queued, streams, sessions) = {
             let mut state = self.answers.state();
+            state.lost = true;
             state.bodies.clear();
             let queued: Vec<Ready> = state
                 .sessions
@@ -609,7 +671,7 @@ pub(crate) async fn take_body(conn: &Arc<Conn>, mut send: SendStream, mut source
     };
     source.set_max_payload(conn.limits.message);
     let mut state = conn.answers.state();
-    if conn.answer_lane.has_passed(id) {
+    if state.lost || conn.answer_lane.has_passed(id) {
         // The call was cancelled or refused before its messages came.
         drop(state);
         source.stop(close::stream::CANCELLED);
@@ -644,6 +706,8 @@ pub(crate) async fn watch_writer(
     writer: super::sink::SinkWriter,
     send: SendStream,
 ) {
+    // Until its answer has arrived, whatever became of its handler.
+    conn.begin_busy();
     match writer.run(send).await {
         Written::Stopped => {
             call.cancel.fire(CancelCause::Caller);
@@ -654,10 +718,50 @@ pub(crate) async fn watch_writer(
         Written::Finished | Written::Reset => {}
     }
     conn.answers.remove_stream(call.id);
+    conn.end_busy();
+}
+
+/// Takes a call with one request message, whose answer `write` writes: its message, then what may follow it.
+pub(crate) async fn answer_single(
+    call: &Arc<CallState>,
+    mut source: Source,
+    write: impl Future<Output = ()>,
+) {
+    let answered = Notify::new();
+    let write = async {
+        write.await;
+        answered.notify_one();
+    };
+    let read = async {
+        let mut machine = RequestMachine::new(call.target.method.pattern);
+        let message = tokio::select! {
+            biased;
+            message = read_single(&mut source, &mut machine) => message,
+            _ = call.cancel.cancelled() => {
+                let text = "the call was cancelled before its message came";
+                Err(Status::rejected(Code::CANCELLED, text))
+            }
+        };
+        match message {
+            Ok((message, compressed)) => {
+                call.clone().dispatch_message(message, compressed);
+                tokio::select! {
+                    () = watch_rest(&mut source, &mut machine, call) => {}
+                    // The caller does not say that it is done, and nothing that it could say matters any more.
+                    () = answered.notified() => source.stop(close::stream::ENDED),
+                }
+            }
+            Err(status) => {
+                source.stop(close::stream::ENDED);
+                call.refuse(status);
+            }
+        }
+    };
+    tokio::join!(write, read);
 }
 
 /// Reads the one request message of a call.
-pub(crate) async fn read_single(
+async fn read_single(
     source: &mut Source,
     machine: &mut RequestMachine,
 ) -> Result<(Bytes, bool), Status> {
@@ -683,11 +787,7 @@ pub(crate) async fn read_single(
 }
 
 /// After its one request message: nothing more may come but the end, or the caller's cancellation.
-pub(crate) async fn watch_rest(
-    source: &mut Source,
-    machine: &mut RequestMachine,
-    call: &Arc<CallState>,
-) {
+async fn watch_rest(source: &mut Source, machine: &mut RequestMachine, call: &Arc<CallState>) {
     loop {
         match source.frame().await {
             Ok(None) => return,
@@ -710,5 +810,9 @@ pub(crate) async fn watch_rest(
 /// Hands a call to its service.
 pub(crate) fn dispatch(call: Arc<CallState>, request: Option<Bytes>, requests: Option<Requests>) {
     let dispatch = call.target.service.dispatch.clone();
-    dispatch.call(Inbound::new(call, request, requests));
+    let inbound = Inbound::new(call, request, requests);
+    // It runs in the task that reads for all calls of the lane. The call is answered as it is dropped in the panic.
+    if catch_unwind(AssertUnwindSafe(|| dispatch.call(inbound))).is_err() {
+        tracing::error!(target: "aster", "taking a call panicked; the call has failed INTERNAL");
+    }
 }

@@ -22,6 +22,7 @@ use super::control::status_payload;
 use super::sink::Sink;
 use super::source::Source;
 use crate::call::inbound::{CallState, Path};
+use crate::cancel::CancelCause;
 use crate::service::Target;
 
 /// Large answers a peer may leave unread, in bytes, before its lane stops being read.
@@ -47,6 +48,8 @@ struct State {
     taken: bool,
     finish: bool,
     acknowledged: bool,
+    /// The connection is gone: no call begins any more.
+    lost: bool,
 }
 
 impl AnswerLane {
@@ -56,9 +59,19 @@ impl AnswerLane {
 
     /// All calls that are being answered; none afterwards.
     pub(crate) fn take_all(&self) -> Vec<Arc<CallState>> {
-        std::mem::take(&mut self.state().in_flight)
-            .into_values()
-            .collect()
+        let mut state = self.state();
+        state.lost = true;
+        std::mem::take(&mut state.in_flight).into_values().collect()
+    }
+
+    /// A call is being answered from now on; `false` if the connection was lost before.
+    fn insert(&self, id: u64, call: &Arc<CallState>) -> bool {
+        let mut state = self.state();
+        state.next = id + 1;
+        if !state.lost {
+            state.in_flight.insert(id, call.clone());
+        }
+        !state.lost
     }
 
     /// All calls that are being answered.
@@ -163,9 +176,12 @@ async fn large_answer(
 ) {
     let size = message.len();
     let write = async {
-        let Ok(send) = conn.quic.open_uni().await else {
-            return;
+        let send = tokio::select! {
+            send = conn.quic.open_uni() => send,
+            // A caller that grants no streams may still give its call up.
+            _ = call.cancel.cancelled() => return,
         };
+        let Ok(send) = send else { return };
         let mut head = BytesMut::new();
         head.put_u8(StreamKind::LargeAnswer as u8);
         aster_proto::varint::put(&mut head, id);
@@ -179,13 +195,18 @@ async fn large_answer(
         let _ = sink.push(kind::MESSAGE | flags, &message);
         let _ = sink.push(kind::STATUS, &status_payload(&status));
         sink.finish();
+        let written = writer.run(send);
+        tokio::pin!(written);
         // A caller that stops the stream has given the call up.
-        writer.run(send).await;
+        tokio::select! {
+            _ = &mut written => {}
+            _ = call.cancel.cancelled() => {
+                sink.reset(close::stream::CANCELLED);
+                written.await;
+            }
+        }
     };
-    tokio::select! {
-        () = write => {}
-        _ = call.cancel.cancelled() => {}
-    }
+    write.await;
     conn.answer_lane.state().in_flight.remove(&id);
     conn.answer_lane.large.fetch_sub(size, Ordering::AcqRel);
     conn.answer_lane.drained.notify_waiters();
@@ -209,6 +230,9 @@ pub(crate) async fn run(conn: &Arc<Conn>, mut send: SendStream, mut source: Sour
             };
             if !bytes.is_empty() {
                 if send.write_chunk(bytes).await.is_err() {
+                    if conn.quic.close_reason().is_none() {
+                        conn.violation("it stopped the answers of its lane, and with them those of all its calls");
+                    }
                     return;
                 }
                 lane.state().writing = 0;
@@ -298,11 +322,10 @@ fn take(
         } => {
             let lane = &conn.answer_lane;
             let full = {
-                let mut state = lane.state();
+                let state = lane.state();
                 if id < state.next {
                     return Err(format!("lane call id {id} came out of order"));
                 }
-                state.next = id + 1;
                 state.in_flight.len() >= conn.limits.in_flight as usize
             };
             let request = match message {
@@ -310,6 +333,9 @@ fn take(
                 None => LaneRequest::Body(id),
             };
             if let Err(status) = begin(conn, routes, id, &header, request, full)? {
+                lane.state().next = id + 1;
+                // It may have come first.
+                conn.forget_body(id);
                 lane.push(|out| call::put_lane_reply(out, id, 0, &Metadata::new(), &status, &[]));
             }
             Ok(())
@@ -368,8 +394,11 @@ fn begin(
     });
     match begun {
         Ok(call) => {
-            conn.answer_lane.state().in_flight.insert(id, call.clone());
-            conn.admit_unary(Ready { call, request });
+            if conn.answer_lane.insert(id, &call) {
+                conn.admit_unary(Ready { call, request });
+            } else {
+                call.end_unstarted(CancelCause::Connection);
+            }
             Ok(Ok(()))
         }
         Err(status) => {
@@ -401,8 +430,9 @@ fn route(
             if let Some(number) = define {
                 if *number != routes.len() as u64 || *number >= limits::MAX_ROUTES {
                     return Err(format!(
-                        "route {number} was defined where {} was due",
-                        routes.len()
+                        "route {number} was defined where {} was due, of at most {} routes",
+                        routes.len(),
+                        limits::MAX_ROUTES
                     ));
                 }
                 routes.push(target.clone());

@@ -17,7 +17,7 @@ use tokio::sync::oneshot;
 use tokio::time::timeout;
 
 use super::sink::Sink;
-use super::source::{Source, SourceError};
+use super::source::{Budget, Source, SourceError};
 use super::{Conn, Peer, Phase};
 use crate::service::Registry;
 
@@ -62,6 +62,24 @@ pub(crate) struct Introduction {
     pub(crate) limits: Limits,
 }
 
+/// Closes a connection whose handshake nobody waits for any more; its streams would keep it open.
+struct CloseOnDrop(Option<Arc<Conn>>);
+
+impl CloseOnDrop {
+    fn disarm(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for CloseOnDrop {
+    fn drop(&mut self) {
+        if let Some(conn) = self.0.take() {
+            let status = Status::transport(Code::CANCELLED, "connecting was given up", false);
+            conn.close(close::connection::DONE, "", status);
+        }
+    }
+}
+
 /// A number for pings and greasing; it need not be hard to guess.
 fn random() -> u64 {
     use std::hash::{BuildHasher, RandomState};
@@ -85,9 +103,12 @@ impl Conn {
         registry: Arc<Registry>,
         me: &Introduction,
     ) -> Result<Arc<Self>, Status> {
-        let conn = Self::new(quic, registry, me.limits);
+        let conn = Self::new(quic, registry, me.limits, Arc::default());
         let wait = Duration::from_millis(limits::HANDSHAKE_MS);
-        match timeout(wait, conn.clone().shake_hands(me)).await {
+        let guard = CloseOnDrop(Some(conn.clone()));
+        let outcome = timeout(wait, conn.clone().shake_hands(me)).await;
+        guard.disarm();
+        match outcome {
             Ok(Ok(())) => Ok(conn),
             Ok(Err((code, status))) => {
                 conn.close(code, &status.message, status.clone());
@@ -127,7 +148,11 @@ impl Conn {
         let mut source = Source::new(recv, limits::MAX_CONTROL_FRAME, self.budget.clone());
         let frame = match source.frame().await {
             Ok(Some(frame)) => frame,
-            Ok(None) | Err(SourceError::Lost | SourceError::Reset) => return Err(lost(&self)),
+            Err(SourceError::Lost) => return Err(lost(&self)),
+            Ok(None) | Err(SourceError::Reset) => {
+                let text = "the control stream ended before Welcome or Refused";
+                return Err((PROTOCOL, Status::transport(Code::UNAVAILABLE, text, false)));
+            }
             Err(error) => return Err((PROTOCOL, error.status(false))),
         };
         let parsed = Control::parse(&frame);
@@ -160,13 +185,14 @@ impl Conn {
     }
 
     /// The acceptor's side: the streams of the connection are taken from now on, the first of them with the dialler's
-    /// `Hello`. Whoever accepts bounds the time until [`Conn::admitted`].
+    /// `Hello`. Whoever accepts bounds the time until [`Conn::admitted`]. Connections of one peer share a `budget`.
     pub(crate) fn accept(
         quic: Connection,
         registry: Arc<Registry>,
         me: Arc<Introduction>,
+        budget: Arc<Budget>,
     ) -> Arc<Self> {
-        let conn = Self::new(quic, registry, me.limits);
+        let conn = Self::new(quic, registry, me.limits, budget);
         // Set once: this is the only place on the accepting side.
         let _ = conn.control_intro.set(me);
         tokio::spawn(conn.clone().accept_streams());
@@ -203,7 +229,10 @@ impl Conn {
         // connection lasts.
         let hello = match source.frame().await {
             Ok(Some(frame)) => Control::parse(&frame),
-            Ok(None) | Err(SourceError::Reset | SourceError::Lost) => return,
+            Err(SourceError::Lost) => return,
+            Ok(None) | Err(SourceError::Reset) => {
+                return self.violation("the control stream ended before Hello");
+            }
             Err(error) => return self.violation(&error.status(false).message),
         };
         let hello = match hello {

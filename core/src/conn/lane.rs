@@ -1,6 +1,7 @@
 //! The lane, calling side: all small unary calls of a connection on one stream.
 
 use std::collections::hash_map::Entry;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Instant;
 
@@ -87,8 +88,9 @@ impl Lane {
 
     /// Takes over the peer's limit of calls in flight. To be called once, before any call.
     pub(crate) fn set_limit(&self, limit: u32) {
-        let before = std::mem::replace(&mut self.state().limit, limit.max(1));
-        let limit = limit.max(1);
+        // More than a million waiting calls are no help, and more than a semaphore can count a panic.
+        let limit = limit.clamp(1, 1 << 20);
+        let before = std::mem::replace(&mut self.state().limit, limit);
         if limit > before {
             self.places.add_permits((limit - before) as usize);
         } else {
@@ -281,8 +283,8 @@ impl Conn {
         match frame {
             LaneFrame::Reply {
                 id,
-                status,
-                initial,
+                mut status,
+                mut initial,
                 message,
                 compressed,
             } => {
@@ -290,6 +292,8 @@ impl Conn {
                 let Some(pending) = self.lane_take(id) else {
                     return Ok(());
                 };
+                status.metadata.hide_reserved();
+                initial.hide_reserved();
                 if !status.is_ok() {
                     (pending.done)(Err(Failed {
                         status: *status,
@@ -297,15 +301,20 @@ impl Conn {
                     }));
                 } else if compressed {
                     let max = pending.compressed_max;
+                    let budget = self.budget.clone();
                     tokio::spawn(async move {
-                        let result = crate::compress::decompress(message, max).await;
+                        let result = crate::compress::decompress(message, max, &budget).await;
                         (pending.done)(match result {
                             Ok(message) => Ok(Answer {
                                 message,
                                 metadata: initial,
                                 trailing: status.metadata,
                             }),
-                            Err(status) => Err(Failed::new(status)),
+                            Err(mut status) => {
+                                // An answer means that it ran.
+                                status.may_have_run = true;
+                                Err(Failed::new(status))
+                            }
                         });
                     });
                 } else {
@@ -375,8 +384,16 @@ async fn run(conn: Arc<Conn>) {
         () = write => {}
         () = read => {}
     }
-    // Whoever ended first: no call can be answered on this lane any more.
-    let status = conn.lost(true);
+    // Whoever ended first: no call can be answered on this lane any more, and none be made on this connection.
+    conn.going_away.store(true, Ordering::Release);
+    let status = match conn.is_over() {
+        true => conn.lost(true),
+        false => {
+            let text =
+                "the peer ended its answers and takes no more small calls on this connection";
+            Status::transport(Code::UNAVAILABLE, text, true)
+        }
+    };
     conn.lane.fail_all(&status);
     let _ = send.reset(close::stream::ENDED.into());
 }

@@ -77,7 +77,12 @@ pub(crate) struct Conn {
 
 impl Conn {
     /// A connection before its handshake.
-    fn new(quic: Connection, registry: Arc<Registry>, limits: Limits) -> Arc<Self> {
+    fn new(
+        quic: Connection,
+        registry: Arc<Registry>,
+        limits: Limits,
+        budget: Arc<Budget>,
+    ) -> Arc<Self> {
         let peer_id: Arc<str> = quic.remote_id().to_string().into();
         let (phase, _) = watch::channel(Phase::Admitting);
         Arc::new(Self {
@@ -86,7 +91,7 @@ impl Conn {
             registry,
             limits,
             timers: Arc::default(),
-            budget: Arc::default(),
+            budget,
             lane: Lane::default(),
             answers: Answers::new(limits.sessions),
             answer_lane: AnswerLane::default(),
@@ -119,6 +124,11 @@ impl Conn {
 
     pub(crate) fn next_session(&self) -> u64 {
         self.next_session.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Whether the connection has ended.
+    pub(crate) fn is_over(&self) -> bool {
+        matches!(*self.phase.borrow(), Phase::Closed(_)) || self.quic.close_reason().is_some()
     }
 
     /// Whether new calls may be made.
@@ -207,6 +217,11 @@ impl Conn {
         self.busy.fetch_add(1, Ordering::AcqRel);
     }
 
+    /// How much is being answered.
+    pub(crate) fn busy(&self) -> usize {
+        self.busy.load(Ordering::Acquire)
+    }
+
     pub(crate) fn end_busy(&self) {
         if self.busy.fetch_sub(1, Ordering::AcqRel) == 1 {
             self.idle.notify_waiters();
@@ -281,8 +296,11 @@ impl Conn {
         let mut source = Source::new(recv, limits::MAX_HELLO, self.budget.clone());
         let byte = match source.byte().await {
             Ok(Some(byte)) => byte,
-            // A stream that says nothing ends without a trace.
-            Ok(None) | Err(_) => return,
+            // A stream that says nothing concerns nobody.
+            Ok(None) | Err(_) => {
+                let _ = send.reset(VarInt::from_u32(close::stream::PROTOCOL));
+                return;
+            }
         };
         let kind = match StreamKind::from_byte(byte) {
             Ok(kind) => kind,

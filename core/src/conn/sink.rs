@@ -182,7 +182,7 @@ impl Sink {
         }
     }
 
-    /// Ends the stream at once; what is queued is dropped. Does nothing to a stream that has been finished and written.
+    /// Ends the stream at once; what is queued is dropped. Does nothing to a stream whose end has been acknowledged.
     pub(crate) fn reset(&self, code: u32) {
         let mut state = self.state();
         if state.reset.is_none() {
@@ -205,7 +205,7 @@ impl Sink {
 /// How a sink's stream ended, for whoever runs its writer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Written {
-    /// Everything was handed over and the stream finished.
+    /// Everything was written, the stream finished, and all of it acknowledged or not wanted.
     Finished,
     /// Reset from this side.
     Reset,
@@ -251,8 +251,8 @@ impl SinkWriter {
         }
     }
 
-    /// Writes until the stream ends one way or another. The stream is never left to end by itself, which the peer
-    /// would take for a proper end.
+    /// Writes until the stream ends one way or another, a finished one until the peer has acknowledged all of it. The
+    /// stream is never left to end by itself, which the peer would take for a proper end.
     pub(crate) async fn run(self, mut stream: SendStream) -> Written {
         let stopped = stream.stopped();
         tokio::pin!(stopped);
@@ -293,7 +293,19 @@ impl SinkWriter {
                 Work::Finish => {
                     // An error here means that the peer stopped the stream first, which is its right.
                     let _ = stream.finish();
-                    break Written::Finished;
+                    // What is not acknowledged is lost if the connection is closed, and can still be called back.
+                    break loop {
+                        tokio::select! {
+                            biased;
+                            () = self.0.work.notified() => {
+                                if let Some(code) = self.state().reset {
+                                    let _ = stream.reset(VarInt::from_u32(code));
+                                    break Written::Reset;
+                                }
+                            }
+                            _ = &mut stopped => break Written::Finished,
+                        }
+                    };
                 }
                 Work::Reset(code) => {
                     let _ = stream.reset(VarInt::from_u32(code));

@@ -11,23 +11,70 @@ use aster_proto::status::{Code, Status};
 use aster_proto::varint;
 use bytes::{Buf, Bytes};
 use iroh::endpoint::{ReadError, RecvStream, VarInt};
+use tokio::sync::Semaphore;
 
 /// Chunks taken from the connection at once.
 const CHUNKS: usize = 32;
-/// Incomplete messages below this size are not counted: a stream's window bounds them.
-const UNCOUNTED: usize = 64 << 10;
+/// Incomplete messages below this size are not counted: over as many streams as a peer may have they are 32 MiB.
+const UNCOUNTED: usize = 8 << 10;
+/// Messages of one peer that are decompressed at the same time.
+const UNFOLDING: usize = 4;
+/// Bytes that the requests of one peer may hold beyond what came over the network, until their handlers have ended.
+const MAX_UNFOLDED: usize = 256 << 20;
 
-/// Bytes of partly received messages of one peer, over all its streams.
-#[derive(Debug, Default)]
-pub(crate) struct Budget(AtomicUsize);
+/// What one peer takes up: over all its streams, and on a server over all its connections.
+#[derive(Debug)]
+pub(crate) struct Budget {
+    /// Bytes of partly received messages.
+    partial: AtomicUsize,
+    /// Bytes of requests that were sent compressed.
+    unfolded: AtomicUsize,
+    /// Places for messages that are being decompressed.
+    pub(crate) unfolding: Semaphore,
+}
+
+impl Default for Budget {
+    fn default() -> Self {
+        Self {
+            partial: AtomicUsize::new(0),
+            unfolded: AtomicUsize::new(0),
+            unfolding: Semaphore::new(UNFOLDING),
+        }
+    }
+}
+
+/// The bytes of a request that was sent compressed, for as long as it is counted.
+#[derive(Debug)]
+pub(crate) struct Unfolded(Arc<Budget>, usize);
+
+impl Drop for Unfolded {
+    fn drop(&mut self) {
+        self.0.unfolded.fetch_sub(self.1, Ordering::Relaxed);
+    }
+}
 
 impl Budget {
+    /// Counts a request that was sent compressed: a few kilobytes may unfold to megabytes.
+    pub(crate) fn unfolded(self: &Arc<Self>, size: usize) -> Result<Unfolded, Status> {
+        let total = self.unfolded.fetch_add(size, Ordering::Relaxed) + size;
+        let counted = Unfolded(self.clone(), size);
+        if total > MAX_UNFOLDED {
+            let text = format!(
+                "compressed requests of this peer that are being answered hold over {} MiB: await answers, or send \
+                 fewer of them at once",
+                MAX_UNFOLDED >> 20
+            );
+            return Err(Status::rejected(Code::RESOURCE_EXHAUSTED, text));
+        }
+        Ok(counted)
+    }
+
     fn change(&self, from: usize, to: usize) -> Result<(), SourceError> {
         if to <= from {
-            self.0.fetch_sub(from - to, Ordering::Relaxed);
+            self.partial.fetch_sub(from - to, Ordering::Relaxed);
             return Ok(());
         }
-        let total = self.0.fetch_add(to - from, Ordering::Relaxed) + (to - from);
+        let total = self.partial.fetch_add(to - from, Ordering::Relaxed) + (to - from);
         if total > limits::MAX_PARTIAL {
             return Err(SourceError::Budget);
         }
@@ -198,6 +245,11 @@ impl Source {
     fn count(&mut self, held: usize) -> Result<(), SourceError> {
         let before = std::mem::replace(&mut self.counted, held);
         self.budget.change(before, held)
+    }
+
+    /// What the peer takes up.
+    pub(crate) fn budget(&self) -> &Arc<Budget> {
+        &self.budget
     }
 
     /// Asks the peer to stop sending.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use aster_proto::call::{AnswerMachine, CallHeader, Event, RequestMachine, RouteRef};
+use aster_proto::call::{AnswerMachine, CallHeader, Event, RouteRef};
 use aster_proto::close;
 use aster_proto::contract::Pattern;
 use aster_proto::frame::{self, Frame, StreamKind, kind};
@@ -14,13 +14,13 @@ use bytes::{BufMut, Bytes, BytesMut};
 use iroh::endpoint::{RecvStream, SendStream};
 
 use super::Conn;
-use super::answer::{Request, dispatch, read_single, watch_rest, watch_writer};
+use super::answer::{Request, answer_single, dispatch, watch_writer};
 use super::sink::Sink;
 use super::source::{Source, SourceError};
 use crate::call::inbound::{Path, Requests};
 use crate::call::outbound::{Answer, Failed};
 use crate::client::Method;
-use crate::compress;
+use crate::compress::Unfolding;
 
 /// Time left, in whole milliseconds rounded up, so that a call with time left never says it has none.
 pub(crate) fn deadline_left(deadline: Instant) -> u64 {
@@ -66,6 +66,8 @@ pub(crate) struct AnswerReader {
     source: Source,
     machine: AnswerMachine,
     max_message: usize,
+    /// The next message, if it was compressed and is not whole yet.
+    unfolding: Option<Unfolding>,
     pub(crate) metadata: Metadata,
     pub(crate) trailing: Metadata,
 }
@@ -78,6 +80,7 @@ impl AnswerReader {
             source,
             machine,
             max_message,
+            unfolding: None,
             metadata: Metadata::new(),
             trailing: Metadata::new(),
         }
@@ -102,6 +105,17 @@ impl AnswerReader {
     /// The next message; `None` after the last.
     pub(crate) async fn next(&mut self) -> Result<Option<Bytes>, Failed> {
         loop {
+            if let Some(unfolding) = &mut self.unfolding {
+                let message = unfolding.wait().await;
+                self.unfolding = None;
+                return match message {
+                    Ok(message) => Ok(Some(message)),
+                    Err(mut status) => {
+                        status.may_have_run = true;
+                        Err(self.failed(status))
+                    }
+                };
+            }
             let frame: Frame = match self.source.frame().await {
                 Ok(Some(frame)) => frame,
                 Ok(None) => {
@@ -118,22 +132,24 @@ impl AnswerReader {
                 }
             };
             match self.machine.frame(frame) {
-                Ok(Event::Metadata(metadata)) => self.metadata = metadata,
+                Ok(Event::Metadata(mut metadata)) => {
+                    metadata.hide_reserved();
+                    self.metadata = metadata;
+                }
                 Ok(Event::Message(message, false)) => return Ok(Some(message)),
                 Ok(Event::Message(message, true)) => {
-                    return match compress::decompress(message, self.max_message).await {
-                        Ok(message) => Ok(Some(message)),
-                        Err(mut status) => {
-                            status.may_have_run = true;
-                            Err(self.failed(status))
-                        }
-                    };
+                    let budget = self.source.budget();
+                    self.unfolding = Some(Unfolding::start(message, self.max_message, budget));
                 }
-                Ok(Event::Status(status)) if status.is_ok() => {
+                Ok(Event::Status(mut status)) if status.is_ok() => {
+                    status.metadata.hide_reserved();
                     self.trailing = status.metadata;
                     return Ok(None);
                 }
-                Ok(Event::Status(status)) => return Err(self.failed(*status)),
+                Ok(Event::Status(mut status)) => {
+                    status.metadata.hide_reserved();
+                    return Err(self.failed(*status));
+                }
                 Ok(Event::Ignore) => {}
                 Err(error) => {
                     self.source.stop(close::stream::PROTOCOL);
@@ -177,18 +193,29 @@ impl AnswerReader {
 pub(crate) async fn answer(conn: &Arc<Conn>, send: SendStream, mut source: Source) {
     source.set_max_payload(limits::MAX_HEADER);
     let (sink, writer) = Sink::new(&[]);
-    let head = match source.frame().await {
-        Ok(Some(frame)) if frame.kind() == kind::CALL => Ok(frame.payload),
-        Ok(Some(frame)) => {
-            let text = format!(
-                "a call stream begins with frame kind {}, not with a call header",
-                frame.kind()
-            );
-            Err(Status::rejected(Code::INVALID_ARGUMENT, text))
-        }
-        // Given up before it said what it wanted.
-        Ok(None) | Err(SourceError::Reset | SourceError::Lost) => return,
-        Err(error) => Err(error.status(false)),
+    let head = loop {
+        break match source.frame().await {
+            Ok(Some(frame)) if frame.byte == kind::CALL => Ok(frame.payload),
+            Ok(Some(frame)) if frame.kind() == kind::CALL => {
+                let text = format!(
+                    "a call header has the flags {:#04x}, and none means anything there",
+                    frame.byte & !kind::MASK
+                );
+                Err(Status::rejected(Code::INVALID_ARGUMENT, text))
+            }
+            // A newer peer may send frames that this version can do without.
+            Ok(Some(frame)) if !kind::is_known(frame.kind()) => continue,
+            Ok(Some(frame)) => {
+                let text = format!(
+                    "a call stream begins with frame kind {}, not with a call header",
+                    frame.kind()
+                );
+                Err(Status::rejected(Code::INVALID_ARGUMENT, text))
+            }
+            // Given up before it said what it wanted.
+            Ok(None) | Err(SourceError::Reset | SourceError::Lost) => return,
+            Err(error) => Err(error.status(false)),
+        };
     };
     let begun = head.and_then(|head| {
         let header = CallHeader::decode(&head).map_err(|error| Status::from_wire(&error, false))?;
@@ -226,7 +253,7 @@ pub(crate) async fn answer(conn: &Arc<Conn>, send: SendStream, mut source: Sourc
         }
     };
     source.set_max_payload(conn.limits.message);
-    conn.answers.add_stream(&call);
+    conn.add_stream(&call);
     let write = watch_writer(conn, &call, writer, send);
     if call.target.method.pattern.streams_requests() {
         dispatch(
@@ -237,18 +264,5 @@ pub(crate) async fn answer(conn: &Arc<Conn>, send: SendStream, mut source: Sourc
         write.await;
         return;
     }
-    let read = async {
-        let mut machine = RequestMachine::new(call.target.method.pattern);
-        match read_single(&mut source, &mut machine).await {
-            Ok((message, compressed)) => {
-                call.clone().dispatch_message(message, compressed);
-                watch_rest(&mut source, &mut machine, &call).await;
-            }
-            Err(status) => {
-                source.stop(close::stream::ENDED);
-                call.refuse(status);
-            }
-        }
-    };
-    tokio::join!(write, read);
+    answer_single(&call, source, write).await;
 }
