@@ -222,3 +222,36 @@ async fn a_call_without_a_session_to_a_session_service_says_so() {
     assert_eq!(error.code(), Code::FAILED_PRECONDITION);
     assert!(error.to_string().contains("names no session"), "{error}");
 }
+
+#[tokio::test]
+async fn x3_a_session_is_lost_with_its_connection_and_says_so_at_once() {
+    let pair = Pair::of_scope("session").await;
+    let method = pair.method("once");
+    let explicit = pair.client.open_session("Probe", false);
+    let implicit = pair.client.open_session("Probe", true);
+    once(&pair.client, &method, &explicit, 1)
+        .await
+        .expect("an answer");
+    once(&pair.client, &method, &implicit, 1)
+        .await
+        .expect("an answer");
+    pair.server.close().await;
+    for session in [&explicit, &implicit] {
+        let error = loop {
+            // The end of the connection is on its way.
+            match once(&pair.client, &method, session, 1).await {
+                Err(error) if error.code() == Code::ABORTED => break error,
+                other => assert!(other.is_err(), "the server is gone"),
+            }
+        };
+        assert!(
+            error.to_string().contains("was lost with its connection"),
+            "{error}"
+        );
+        assert!(!error.status.may_have_run);
+    }
+    let error = once(&pair.client, &method, &explicit, 1)
+        .await
+        .expect_err("it stays dead");
+    assert_eq!(error.code(), Code::ABORTED);
+}

@@ -138,14 +138,6 @@ impl Session {
     /// Counts a call that is about to be issued on `conn`: the id of the session there.
     pub(crate) fn issue(&self, conn: &Arc<Conn>) -> Result<u64, Status> {
         let mut state = self.state();
-        let lost = |service: &str| {
-            Status::unsent(
-                Code::ABORTED,
-                format!(
-                    "the session of {service} was lost with its connection, and its state with it: open a new session"
-                ),
-            )
-        };
         match &mut *state {
             State::Unused => {
                 let id = conn.next_session();
@@ -164,22 +156,48 @@ impl Session {
                 *calls += 1;
                 Ok(*id)
             }
-            State::Bound { .. } => {
-                *state = if self.0.implicit {
-                    State::Unused
-                } else {
-                    State::Lost
-                };
-                Err(lost(&self.0.service))
+            State::Bound { .. } => Err(self.lose(&mut state)),
+            State::Lost | State::Closed => Err(self.over(&state)),
+        }
+    }
+
+    /// Fails a call at once that no connection could make good: the session's own is gone, or it is closed.
+    pub(crate) fn check(&self) -> Result<(), Status> {
+        let mut state = self.state();
+        match &*state {
+            State::Unused => Ok(()),
+            State::Bound { conn, .. } if conn.upgrade().is_some_and(|conn| !conn.is_over()) => {
+                Ok(())
             }
-            State::Lost => Err(lost(&self.0.service)),
-            State::Closed => Err(Status::unsent(
+            State::Bound { .. } => Err(self.lose(&mut state)),
+            State::Lost | State::Closed => Err(self.over(&state)),
+        }
+    }
+
+    /// Its connection is gone: the status of the call that finds out.
+    fn lose(&self, state: &mut State) -> Status {
+        let status = self.over(&State::Lost);
+        *state = if self.0.implicit {
+            State::Unused
+        } else {
+            State::Lost
+        };
+        status
+    }
+
+    fn over(&self, state: &State) -> Status {
+        let service = &self.0.service;
+        match state {
+            State::Closed => Status::unsent(
                 Code::FAILED_PRECONDITION,
+                format!("the session of {service} is closed: open a new session"),
+            ),
+            _ => Status::unsent(
+                Code::ABORTED,
                 format!(
-                    "the session of {} is closed: open a new session",
-                    self.0.service
+                    "the session of {service} was lost with its connection, and its state with it: open a new session"
                 ),
-            )),
+            ),
         }
     }
 

@@ -403,6 +403,11 @@ impl Client {
         let deadline = self.deadline(method, &options);
         let compress = self.compresses(&options);
         let open = async {
+            if let Some(session) = &options.session {
+                session
+                    .check()
+                    .map_err(|status| failed(status, &self.peer()))?;
+            }
             loop {
                 let conn = self
                     .conn()

@@ -15,6 +15,7 @@ use bytes::Bytes;
 
 use super::{CallOptions, Client, Method};
 use crate::call::outbound::{Answer, Failed};
+use crate::call::session::Session;
 use crate::codec;
 use crate::compress;
 use crate::conn::Conn;
@@ -302,6 +303,9 @@ impl UnaryCall {
 
     async fn attempt(self: Arc<Self>) {
         let peer = self.client.peer();
+        if let Some(Err(status)) = self.options.session.as_ref().map(Session::check) {
+            return self.finish(Err(Failed::new(status)), &peer);
+        }
         let method = &self.method;
         let prepared = codec::to_wire(
             method.contract(),

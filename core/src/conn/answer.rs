@@ -6,22 +6,19 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
-use aster_proto::call::{CallHeader, Event, RequestMachine, Route};
-use aster_proto::close;
-use aster_proto::limits;
+use aster_proto::call::{CallHeader, Route};
 use aster_proto::session::{Admit, Sessions, Step};
 use aster_proto::status::{Code, Status};
 use bytes::Bytes;
-use iroh::endpoint::{SendStream, VarInt};
+use iroh::endpoint::SendStream;
 use rustc_hash::FxHashMap;
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::oneshot;
 
 use super::Conn;
-use super::sink::{Sink, Written};
 use super::source::Source;
 use super::timers::Timed;
 use crate::call::inbound::{CallState, Inbound, Path, Requests};
-use crate::call::session::{SessionClosed, SessionEnd, SessionRef};
+use crate::call::session::SessionRef;
 use crate::cancel::CancelCause;
 use crate::service::{Service, Target};
 
@@ -35,23 +32,23 @@ pub(crate) struct Answers {
     state: Mutex<State>,
 }
 
-struct State {
-    sessions: Sessions<Ready>,
-    records: HashMap<u64, Record>,
-    streams: FxHashMap<u64, Weak<CallState>>,
-    bodies: FxHashMap<u64, BodySlot>,
+pub(super) struct State {
+    pub(super) sessions: Sessions<Ready>,
+    pub(super) records: HashMap<u64, Record>,
+    pub(super) streams: FxHashMap<u64, Weak<CallState>>,
+    pub(super) bodies: FxHashMap<u64, BodySlot>,
     /// The connection is gone: nothing begins any more.
-    lost: bool,
+    pub(super) lost: bool,
 }
 
 /// The engine's side of a session: whose it is and what runs in it.
-struct Record {
-    session: SessionRef,
-    service: Arc<Service>,
-    running: u64,
-    streams: Vec<Weak<CallState>>,
+pub(super) struct Record {
+    pub(super) session: SessionRef,
+    pub(super) service: Arc<Service>,
+    pub(super) running: u64,
+    pub(super) streams: Vec<Weak<CallState>>,
     /// The connection is gone; the hook runs once nothing runs any more.
-    lost: bool,
+    pub(super) lost: bool,
 }
 
 /// A unary call that may have to wait for its turn in a session.
@@ -69,7 +66,7 @@ pub(crate) enum LaneRequest {
 }
 
 /// What follows from a [`Step`] of a session, taken under the lock under which the step was made.
-enum After {
+pub(super) enum After {
     Stay,
     AwaitCalls,
     CancelStreams(Vec<Weak<CallState>>),
@@ -77,14 +74,14 @@ enum After {
 }
 
 impl State {
-    fn step(&mut self, id: u64) -> After {
+    pub(super) fn step(&mut self, id: u64) -> After {
         let step = self.sessions.step(id);
         self.after(id, step)
     }
 
     /// A session that has ended loses its record in the same moment: a call that comes in between would find one
     /// without the other.
-    fn after(&mut self, id: u64, step: Step) -> After {
+    pub(super) fn after(&mut self, id: u64, step: Step) -> After {
         match step {
             Step::Stay => After::Stay,
             Step::AwaitCalls => After::AwaitCalls,
@@ -101,7 +98,7 @@ impl State {
     }
 }
 
-enum BodySlot {
+pub(super) enum BodySlot {
     Awaited(oneshot::Sender<(SendStream, Source)>),
     Arrived(Box<(SendStream, Source)>),
 }
@@ -119,7 +116,7 @@ impl Answers {
         }
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    pub(super) fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -267,31 +264,6 @@ impl Conn {
         Ok(call)
     }
 
-    /// The record of a session, made with its first call.
-    fn session_record(&self, id: u64, target: &Target) -> Result<SessionRef, Status> {
-        let mut state = self.answers.state();
-        if state.lost {
-            // Its close hook would never run.
-            return Err(self.lost(false));
-        }
-        let record = state.records.entry(id).or_insert_with(|| Record {
-            session: SessionRef::new(id),
-            service: target.service.clone(),
-            running: 0,
-            streams: Vec::new(),
-            lost: false,
-        });
-        if !Arc::ptr_eq(&record.service, &target.service) {
-            let text = format!(
-                "session {id} belongs to {}, not to {}",
-                record.service.contract.name(),
-                target.name()
-            );
-            return Err(Status::rejected(Code::INVALID_ARGUMENT, text));
-        }
-        Ok(record.session)
-    }
-
     /// A unary call of the lane: runs it, queues it in its session, or answers why not.
     pub(crate) fn admit_unary(self: &Arc<Self>, ready: Ready) {
         let mut ready = ready;
@@ -322,26 +294,6 @@ impl Conn {
         }
     }
 
-    /// A call of a session was refused before the session heard of it: a close does not wait for it.
-    pub(crate) fn session_refused(self: &Arc<Self>, id: u64) {
-        self.answers.state().sessions.refused(id);
-        self.forget_unopened(id);
-        self.session_step(id);
-    }
-
-    /// Drops the record of a session that was refused before it opened.
-    fn forget_unopened(&self, id: u64) {
-        let mut state = self.answers.state();
-        if !state.sessions.is_open(id)
-            && state
-                .records
-                .get(&id)
-                .is_some_and(|record| record.running == 0)
-        {
-            state.records.remove(&id);
-        }
-    }
-
     /// Runs a unary call whose turn it is.
     pub(crate) fn run_unary(self: &Arc<Self>, ready: Ready) {
         let Ready { call, request } = ready;
@@ -358,62 +310,6 @@ impl Conn {
                 tokio::spawn(async move { conn.run_body(call, body).await });
             }
         }
-    }
-
-    fn await_body(&self, id: u64) -> oneshot::Receiver<(SendStream, Source)> {
-        let (give, take) = oneshot::channel();
-        let mut state = self.answers.state();
-        match state.bodies.remove(&id) {
-            Some(BodySlot::Arrived(body)) => {
-                drop(state);
-                // The receiver is alive: it is returned below.
-                let _ = give.send(*body);
-            }
-            _ => {
-                state.bodies.insert(id, BodySlot::Awaited(give));
-            }
-        }
-        take
-    }
-
-    /// A lane call is over: its messages are not awaited any more, and refused if they came.
-    pub(crate) fn forget_body(&self, id: u64) {
-        let slot = self.answers.state().bodies.remove(&id);
-        if let Some(BodySlot::Arrived(body)) = slot {
-            let (mut send, mut source) = *body;
-            source.stop(close::stream::CANCELLED);
-            let _ = send.reset(VarInt::from_u32(close::stream::CANCELLED));
-        }
-    }
-
-    async fn run_body(
-        self: Arc<Self>,
-        call: Arc<CallState>,
-        body: oneshot::Receiver<(SendStream, Source)>,
-    ) {
-        let arrived = tokio::select! {
-            body = body => body.map_err(|_| CancelCause::Connection),
-            cause = call.cancel.cancelled() => Err(cause),
-        };
-        let (mut send, mut source) = match arrived {
-            Ok(body) => body,
-            Err(cause) => {
-                call.cancel.fire(cause);
-                return call.refuse(Status::rejected(
-                    Code::CANCELLED,
-                    "the call was cancelled before its message came",
-                ));
-            }
-        };
-        let (sink, writer) = Sink::new(&[]);
-        if !call.move_to(sink) {
-            // It was answered on the lane in this moment.
-            source.stop(close::stream::CANCELLED);
-            let _ = send.reset(VarInt::from_u32(close::stream::CANCELLED));
-            return call.refuse(Status::rejected(Code::CANCELLED, "the call is over"));
-        }
-        let write = watch_writer(&self, &call, writer, send);
-        answer_single(&call, source, write).await;
     }
 
     /// A call has a stream of its own from now on, and ends with it.
@@ -447,118 +343,6 @@ impl Conn {
             record.streams.push(Arc::downgrade(call));
         }
         Ok(())
-    }
-
-    /// A call of a session has ended; the next may run.
-    pub(crate) fn session_call_done(self: &Arc<Self>, session: SessionRef, queued_kind: bool) {
-        let next = {
-            let mut state = self.answers.state();
-            let next = if queued_kind {
-                state.sessions.unary_done(session.id)
-            } else {
-                state.sessions.stream_done(session.id);
-                None
-            };
-            if let Some(record) = state.records.get_mut(&session.id)
-                && next.is_none()
-            {
-                record.running = record.running.saturating_sub(1);
-            }
-            next
-        };
-        if let Some(ready) = next {
-            // Not from here: an immediate end of one call after another would nest as deep as the queue is long.
-            let conn = self.clone();
-            tokio::spawn(async move { conn.run_unary(ready) });
-        }
-        self.session_step(session.id);
-        self.session_lost_step(session.id);
-    }
-
-    /// The caller closes a session.
-    pub(crate) fn session_close(self: &Arc<Self>, id: u64, calls: u64) -> Result<(), String> {
-        let (step, abused) = {
-            let mut state = self.answers.state();
-            let step = state.sessions.close(id, calls);
-            (state.after(id, step), state.sessions.is_abused())
-        };
-        if abused {
-            return Err(
-                "session ids are scattered too widely to be remembered: count them up from 1"
-                    .into(),
-            );
-        }
-        self.session_take_step(id, step);
-        Ok(())
-    }
-
-    /// Sees whether a session that is closing has come further.
-    pub(crate) fn session_step(self: &Arc<Self>, id: u64) {
-        let step = self.answers.state().step(id);
-        self.session_take_step(id, step);
-    }
-
-    fn session_take_step(self: &Arc<Self>, id: u64, mut step: After) {
-        loop {
-            match step {
-                After::Stay => return,
-                After::AwaitCalls => {
-                    let conn = self.clone();
-                    tokio::spawn(async move {
-                        tokio::select! {
-                            () = tokio::time::sleep(Duration::from_millis(limits::SESSION_CLOSE_MS)) => {
-                                let step = {
-                                    let mut state = conn.answers.state();
-                                    let step = state.sessions.close_timeout(id);
-                                    state.after(id, step)
-                                };
-                                conn.session_take_step(id, step);
-                            }
-                            _ = conn.closed() => {}
-                        }
-                    });
-                    return;
-                }
-                After::CancelStreams(streams) => {
-                    for call in streams.into_iter().filter_map(|call| call.upgrade()) {
-                        call.answer_failed(Status::server(
-                            Code::CANCELLED,
-                            "the session was closed",
-                        ));
-                        call.cancel.fire(CancelCause::Session);
-                    }
-                    step = self.answers.state().step(id);
-                }
-                After::End(record) => {
-                    return self.run_close_hook(record.service, record.session, SessionEnd::Closed);
-                }
-            }
-        }
-    }
-
-    fn run_close_hook(
-        self: &Arc<Self>,
-        service: Arc<Service>,
-        session: SessionRef,
-        end: SessionEnd,
-    ) {
-        let (done, hear) = oneshot::channel();
-        // A server that shuts down waits for the hooks, so they count as work.
-        self.begin_busy();
-        let conn = self.clone();
-        tokio::spawn(async move {
-            let _ = hear.await;
-            conn.end_busy();
-        });
-        let closed = SessionClosed {
-            session,
-            end,
-            done: Some(done),
-        };
-        let hook = || service.dispatch.session_closed(closed);
-        if catch_unwind(AssertUnwindSafe(hook)).is_err() {
-            tracing::error!(target: "aster", "the close hook of a session of {} panicked", service.contract.name());
-        }
     }
 
     /// The connection is gone: every handler is told, every session ends once its handlers have.
@@ -603,30 +387,6 @@ impl Conn {
         }
     }
 
-    fn session_lost_step(self: &Arc<Self>, id: u64) {
-        let over = self
-            .answers
-            .state()
-            .records
-            .get(&id)
-            .is_some_and(|record| record.lost && record.running == 0);
-        if over {
-            self.session_end_lost(id);
-        }
-    }
-
-    fn session_end_lost(self: &Arc<Self>, id: u64) {
-        let record = self.answers.state().records.remove(&id);
-        if let Some(record) = record {
-            let end = if self.is_draining() {
-                SessionEnd::Shutdown
-            } else {
-                SessionEnd::Disconnected
-            };
-            self.run_close_hook(record.service, record.session, end);
-        }
-    }
-
     /// Cancels every running call, for a drain whose time is up.
     pub(crate) fn cancel_all(&self, cause: CancelCause) {
         let streams: Vec<_> = self
@@ -656,153 +416,6 @@ impl Conn {
         call.cancel.fire(CancelCause::Caller);
         if waiting.is_some() {
             call.end_unstarted(CancelCause::Caller);
-        }
-    }
-}
-
-/// The messages of a large lane call have come on a stream of their own.
-pub(crate) async fn take_body(conn: &Arc<Conn>, mut send: SendStream, mut source: Source) {
-    let id = match source.varint().await {
-        Ok(Some(id)) => id,
-        _ => {
-            let _ = send.reset(VarInt::from_u32(close::stream::PROTOCOL));
-            return;
-        }
-    };
-    source.set_max_payload(conn.limits.message);
-    let mut state = conn.answers.state();
-    if state.lost || conn.answer_lane.has_passed(id) {
-        // The call was cancelled or refused before its messages came.
-        drop(state);
-        source.stop(close::stream::CANCELLED);
-        let _ = send.reset(VarInt::from_u32(close::stream::CANCELLED));
-        return;
-    }
-    match state.bodies.remove(&id) {
-        Some(BodySlot::Awaited(give)) => {
-            drop(state);
-            // If nobody takes it the call is over, and dropping the streams tells the peer.
-            if let Err((mut send, mut source)) = give.send((send, source)) {
-                source.stop(close::stream::CANCELLED);
-                let _ = send.reset(VarInt::from_u32(close::stream::CANCELLED));
-            }
-        }
-        Some(BodySlot::Arrived(_)) => {
-            drop(state);
-            conn.violation("two body streams came for one lane call");
-        }
-        None => {
-            state
-                .bodies
-                .insert(id, BodySlot::Arrived(Box::new((send, source))));
-        }
-    }
-}
-
-/// Runs the writer of a call's answer, and cancels the call when its caller stops listening.
-pub(crate) async fn watch_writer(
-    conn: &Arc<Conn>,
-    call: &Arc<CallState>,
-    writer: super::sink::SinkWriter,
-    send: SendStream,
-) {
-    // Until its answer has arrived, whatever became of its handler.
-    conn.begin_busy();
-    match writer.run(send).await {
-        Written::Stopped => {
-            call.cancel.fire(CancelCause::Caller);
-        }
-        Written::Lost => {
-            call.cancel.fire(CancelCause::Connection);
-        }
-        Written::Finished | Written::Reset => {}
-    }
-    conn.answers.remove_stream(call.id);
-    conn.end_busy();
-}
-
-/// Takes a call with one request message, whose answer `write` writes: its message, then what may follow it.
-pub(crate) async fn answer_single(
-    call: &Arc<CallState>,
-    mut source: Source,
-    write: impl Future<Output = ()>,
-) {
-    let answered = Notify::new();
-    let write = async {
-        write.await;
-        answered.notify_one();
-    };
-    let read = async {
-        let mut machine = RequestMachine::new(call.target.method.pattern);
-        let message = tokio::select! {
-            biased;
-            message = read_single(&mut source, &mut machine) => message,
-            _ = call.cancel.cancelled() => {
-                let text = "the call was cancelled before its message came";
-                Err(Status::rejected(Code::CANCELLED, text))
-            }
-        };
-        match message {
-            Ok((message, compressed)) => {
-                call.clone().dispatch_message(message, compressed);
-                tokio::select! {
-                    () = watch_rest(&mut source, &mut machine, call) => {}
-                    // The caller does not say that it is done, and nothing that it could say matters any more.
-                    () = answered.notified() => source.stop(close::stream::ENDED),
-                }
-            }
-            Err(status) => {
-                source.stop(close::stream::ENDED);
-                call.refuse(status);
-            }
-        }
-    };
-    tokio::join!(write, read);
-}
-
-/// Reads the one request message of a call.
-async fn read_single(
-    source: &mut Source,
-    machine: &mut RequestMachine,
-) -> Result<(Bytes, bool), Status> {
-    loop {
-        match source.frame().await {
-            Ok(Some(frame)) => match machine.frame(frame) {
-                Ok(Event::Message(message, compressed)) => return Ok((message, compressed)),
-                Ok(_) => {}
-                Err(error) => return Err(Status::from_wire(&error, false)),
-            },
-            Ok(None) => match machine.end() {
-                Err(error) => return Err(Status::from_wire(&error, false)),
-                Ok(()) => {
-                    return Err(Status::rejected(
-                        Code::INTERNAL,
-                        "the request ended without its message",
-                    ));
-                }
-            },
-            Err(error) => return Err(error.status(false)),
-        }
-    }
-}
-
-/// After its one request message: nothing more may come but the end, or the caller's cancellation.
-async fn watch_rest(source: &mut Source, machine: &mut RequestMachine, call: &Arc<CallState>) {
-    loop {
-        match source.frame().await {
-            Ok(None) => return,
-            Ok(Some(frame)) => {
-                if let Err(error) = machine.frame(frame) {
-                    source.stop(close::stream::PROTOCOL);
-                    call.answer_failed(Status::from_wire(&error, true));
-                    call.cancel.fire(CancelCause::Caller);
-                    return;
-                }
-            }
-            Err(_) => {
-                call.cancel.fire(CancelCause::Caller);
-                return;
-            }
         }
     }
 }

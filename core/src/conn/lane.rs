@@ -395,7 +395,8 @@ async fn run(conn: Arc<Conn>) {
         }
     };
     conn.lane.fail_all(&status);
-    let _ = send.reset(close::stream::ENDED.into());
+    // An end, not a reset: this side makes no more calls on it, and that is no fault of anybody's.
+    let _ = send.finish();
 }
 
 /// Reads the large answer to a lane call from the stream it came on.

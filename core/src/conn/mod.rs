@@ -4,6 +4,8 @@
 
 pub(crate) mod answer;
 mod answer_lane;
+mod answer_request;
+mod answer_session;
 pub(crate) mod control;
 pub(crate) mod lane;
 pub(crate) mod sink;
@@ -322,7 +324,7 @@ impl Conn {
                 Box::pin(answer_lane::run(&self, send, source)).await
             }
             StreamKind::Body if self.admitted().await => {
-                Box::pin(answer::take_body(&self, send, source)).await
+                Box::pin(answer_request::take_body(&self, send, source)).await
             }
             StreamKind::LargeAnswer => {
                 self.violation("a large answer came on a bidirectional stream")

@@ -14,7 +14,8 @@ use bytes::{BufMut, Bytes, BytesMut};
 use iroh::endpoint::{RecvStream, SendStream};
 
 use super::Conn;
-use super::answer::{Request, answer_single, dispatch, watch_writer};
+use super::answer::{Request, dispatch};
+use super::answer_request::{answer_single, watch_writer};
 use super::sink::Sink;
 use super::source::{Source, SourceError};
 use crate::call::inbound::{Path, Requests};
