@@ -127,6 +127,9 @@ pub(crate) fn service(probe: &Arc<Probe>, scope: &str) -> Service {
             async move {
                 let _guard = Dropped(r.clone());
                 r.started.send_modify(|count| *count += 1);
+                if as_int(&request) < 0 {
+                    return std::future::pending().await;
+                }
                 for value in 0..as_int(&request) {
                     r.sent.store(value as usize, Ordering::SeqCst);
                     out.send(int(value)).await?;
