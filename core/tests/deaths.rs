@@ -129,10 +129,15 @@ async fn every_kind(client: &Client, scope: &str) -> Vec<Outcome> {
                 _ => int(1),
             };
             sender.send(first).await.expect("goes out");
+            let mut pause = true;
             loop {
                 match receiver.next().await {
-                    // Slower than the peer sends, so that there is more when it dies.
-                    Ok(Some(_)) => tokio::time::sleep(Duration::from_millis(1)).await,
+                    Ok(Some(_)) => {
+                        // What comes meanwhile waits in the buffers, and there is more when the peer dies.
+                        if std::mem::take(&mut pause) {
+                            tokio::time::sleep(Duration::from_millis(700)).await;
+                        }
+                    }
                     Ok(None) => panic!("{kind} ended OK"),
                     Err(error) => {
                         drop(sender);
