@@ -7,12 +7,13 @@ import gc
 import time
 import weakref
 from collections.abc import AsyncIterator
-from typing import Any
+from typing import Any, Optional
 
 import pytest
 from services import Blob, Calls, Number, Text
 
 from aster import (
+    CallContext,
     CallInfo,
     Cancelled,
     DeadlineExceeded,
@@ -23,6 +24,11 @@ from aster import (
     RpcError,
     StatusCode,
     UsageError,
+    bidi_stream,
+    client_stream,
+    rpc,
+    server_stream,
+    service,
 )
 from aster.testing import Pair, pair
 
@@ -171,6 +177,74 @@ async def test_C2_timeout_of_the_method_is_enforced(both: Pair) -> None:
         await both.client.proxy("Calls").limited({})
     with pytest.raises(DeadlineExceeded):
         await both.client.client(Calls).limited(Text())
+
+
+async def test_C2_timeout_of_the_method_binds_callers_who_allow_more(both: Pair) -> None:
+    began = time.monotonic()
+    with pytest.raises(DeadlineExceeded) as info:
+        await both.client.proxy("Calls").limited({}, timeout=60)
+    assert info.value.origin == "server"
+    assert time.monotonic() - began < SOON
+
+
+async def test_C2_timeout_of_the_method_cancels_its_handler_in_all_forms() -> None:
+    def make(limit: Optional[float]) -> Any:
+        cancelled: list[str] = []
+
+        async def never(name: str, context: CallContext) -> None:
+            left = context.time_left
+            assert left is not None
+            assert left <= 0.2
+            try:
+                await asyncio.Event().wait()
+            except asyncio.CancelledError:
+                cancelled.append(name)
+                raise
+
+        @service(name="Limited")
+        class Limited:
+            seen = cancelled
+
+            @rpc(timeout=limit)
+            async def one(self, req: Text, context: CallContext) -> Text:
+                await never("one", context)
+                return req
+
+            @server_stream(timeout=limit)
+            async def down(self, req: Text, context: CallContext) -> AsyncIterator[Text]:
+                yield req
+                await never("down", context)
+
+            @client_stream(timeout=limit)
+            async def up(self, requests: AsyncIterator[Text], context: CallContext) -> Text:
+                await never("up", context)
+                return Text()
+
+            @bidi_stream(timeout=limit)
+            async def both(self, requests: AsyncIterator[Text], context: CallContext) -> AsyncIterator[Text]:
+                await never("both", context)
+                yield Text()
+
+        return Limited
+
+    served, called = make(0.2), make(None)
+    async with pair(served()) as made:
+        # The callers' class has the same contract and no limits, so whatever ends these calls is the server.
+        client: Any = made.client.client(called)
+        with pytest.raises(DeadlineExceeded):
+            await client.one(Text())
+        with pytest.raises(DeadlineExceeded):
+            assert [each async for each in client.down.stream(Text())] == []
+        with pytest.raises(DeadlineExceeded):
+            await client.up([Text()])
+        async with client.both.bidi() as channel:
+            with pytest.raises(DeadlineExceeded):
+                await channel.__anext__()
+        for _ in range(100):
+            if len(served.seen) == 4:
+                break
+            await asyncio.sleep(SOON / 100)
+        assert served.seen == ["one", "down", "up", "both"]
 
 
 async def test_C2_expired_deadline_does_not_run_the_handler(both: Pair, calls: Calls) -> None:

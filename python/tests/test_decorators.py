@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import enum
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
@@ -180,9 +181,19 @@ def test_S1_service_options_that_cannot_be_are_refused(options: Any, reason: str
             async def m(self, req: Req) -> Req: ...
 
 
-@pytest.mark.parametrize(
-    "options", [{"timeout": 0}, {"timeout": -1}, {"timeout": True}, {"name": ""}, {"metadata": {1: ""}}]
-)
+@pytest.mark.parametrize("timeout", [0, -1, 0.0, True, "1", float("nan"), float("inf"), datetime.timedelta(seconds=1)])
+@pytest.mark.parametrize("decorator", [rpc, server_stream, client_stream, bidi_stream])
+def test_S1_timeouts_that_cannot_be_are_refused(decorator: Any, timeout: Any) -> None:
+    with pytest.raises(SchemaError) as info:
+
+        @decorator(timeout=timeout)
+        async def m(self: Any, req: Req) -> Req: ...
+
+    assert str(info.value).startswith(f"@{decorator.__name__} ")
+    assert f".m: timeout= is a number of seconds above 0, or None for no limit, and got {timeout!r}" in str(info.value)
+
+
+@pytest.mark.parametrize("options", [{"name": ""}, {"metadata": {1: ""}}])
 def test_S1_method_options_that_cannot_be_are_refused(options: Any) -> None:
     with pytest.raises(SchemaError, match=r"@rpc .*m"):
 

@@ -56,8 +56,8 @@ struct Answering {
     started: bool,
     /// The language has ended the call.
     ended: bool,
-    /// What runs for this call on the I/O thread and ends with it.
-    tasks: Vec<AbortHandle>,
+    /// What moves the request messages into the inbox; it ends with the call.
+    pull: Option<AbortHandle>,
 }
 
 /// How a streamed answer ends.
@@ -108,8 +108,6 @@ pub(crate) struct Arrived {
     pub(crate) request: Option<Bytes>,
     pub(crate) requests: Option<aster::Requests>,
     pub(crate) responder: Responder,
-    /// Its method's own limit.
-    pub(crate) deadline: Option<Instant>,
 }
 
 impl InboundCall {
@@ -125,15 +123,11 @@ impl InboundCall {
             request,
             requests,
             responder,
-            deadline,
         } = arrived;
         let inbox = requests.is_some().then(|| Inbox::new(&port));
-        let mut tasks = Vec::new();
-        if let (Some(requests), Some(inbox)) = (requests, &inbox) {
-            let name = responder.name();
-            tasks.push(tokio::spawn(pull(requests, inbox.clone(), name)).abort_handle());
-        }
-        let deadlines = [responder.deadline(), deadline];
+        let pull = requests.zip(inbox.clone()).map(|(requests, inbox)| {
+            tokio::spawn(pull(requests, inbox, responder.name())).abort_handle()
+        });
         let call = Arc::new(Self {
             key: runtime::next_key(),
             service_index,
@@ -141,7 +135,7 @@ impl InboundCall {
             peer,
             session: responder.session(),
             metadata: responder.metadata().clone(),
-            deadline: deadlines.into_iter().flatten().min(),
+            deadline: responder.deadline(),
             request,
             contract,
             method,
@@ -157,24 +151,10 @@ impl InboundCall {
                 call.cancel();
             }
         }));
-        if let Some(deadline) = deadline
-            && responder
-                .deadline()
-                .is_none_or(|callers| deadline < callers)
-        {
-            let weak = Arc::downgrade(&call);
-            let late = tokio::spawn(async move {
-                tokio::time::sleep_until(deadline.into()).await;
-                if let Some(call) = weak.upgrade() {
-                    call.late();
-                }
-            });
-            tasks.push(late.abort_handle());
-        }
         {
             let mut answering = lock(&call.answering);
             answering.responder = Some(responder);
-            answering.tasks = tasks;
+            answering.pull = pull;
         }
         call
     }
@@ -184,26 +164,6 @@ impl InboundCall {
         if !self.cancelled.swap(true, Ordering::AcqRel) {
             self.port.push(Event::Cancelled { call: self.key });
         }
-    }
-
-    /// On the I/O thread: the time that the method allows itself is over.
-    fn late(self: &Arc<Self>) {
-        let name = self.name();
-        let status = Status::server(
-            Code::DEADLINE_EXCEEDED,
-            format!("{name} ran longer than the time that its service allows it"),
-        );
-        let outbox = {
-            let answering = lock(&self.answering);
-            if let Some(responder) = &answering.responder {
-                responder.finish(status.clone());
-            }
-            answering.outbox.clone()
-        };
-        if let Some(outbox) = outbox {
-            outbox.fail(&Failure::of_status(status, name));
-        }
-        self.cancel();
     }
 
     // ------------------------------------------------------------ what it is
@@ -503,15 +463,15 @@ impl Answering {
         self.ended = true;
         self.started = true;
         let trailing = mem::take(&mut self.trailing);
-        let tasks = mem::take(&mut self.tasks);
+        let pull = self.pull.take();
         if let Some(outbox) = &self.outbox {
             let status = match last {
                 Some(Last::Status(status)) => Some(status),
                 Some(Last::Message(_)) | None => None,
             };
             outbox.end(End { status, trailing });
-            for task in tasks {
-                task.abort();
+            if let Some(pull) = pull {
+                pull.abort();
             }
             return None;
         }
@@ -521,7 +481,7 @@ impl Answering {
             initial: mem::take(&mut self.initial),
             trailing,
             last,
-            tasks,
+            pull,
         })
     }
 }
@@ -558,7 +518,7 @@ pub(crate) struct ReplyCommand {
     initial: Metadata,
     trailing: Metadata,
     last: Option<Last>,
-    tasks: Vec<AbortHandle>,
+    pull: Option<AbortHandle>,
 }
 
 impl ReplyCommand {
@@ -568,10 +528,10 @@ impl ReplyCommand {
             initial,
             trailing,
             last,
-            tasks,
+            pull,
         } = self;
-        for task in tasks {
-            task.abort();
+        if let Some(pull) = pull {
+            pull.abort();
         }
         if !initial.is_empty()
             && let Err(status) = responder.set_metadata(initial)

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use aster::{Dispatch, Inbound, Service, SessionClosed};
 
@@ -21,41 +21,16 @@ use crate::runtime::{self, Key};
 #[derive(Debug, Clone)]
 pub struct Served {
     contract: Contract,
-    timeouts: Vec<Option<Duration>>,
     expose_errors: bool,
 }
 
 impl Served {
-    /// `timeouts_ms`: how long a method may run, by name. `expose_errors`: callers see the text of unexpected errors.
-    pub fn new(
-        contract: Contract,
-        timeouts_ms: &[(String, u64)],
-        expose_errors: bool,
-    ) -> Result<Self, BridgeError> {
-        let compiled = contract.compiled();
-        let mut timeouts = vec![None; compiled.contract().methods().len()];
-        for (name, timeout) in timeouts_ms {
-            let Some(method) = compiled.method(name) else {
-                let text = format!(
-                    "{} has no method {name:?} to set a timeout for",
-                    contract.name()
-                );
-                return Err(BridgeError::Argument(text));
-            };
-            if *timeout == 0 {
-                let text = format!(
-                    "the timeout of {}.{name} is 0 ms: no call could succeed",
-                    contract.name()
-                );
-                return Err(BridgeError::Argument(text));
-            }
-            timeouts[method.index] = Some(Duration::from_millis(*timeout));
-        }
-        Ok(Self {
+    /// `expose_errors`: callers see the text of unexpected errors.
+    pub fn new(contract: Contract, expose_errors: bool) -> Self {
+        Self {
             contract,
-            timeouts,
             expose_errors,
-        })
+        }
     }
 
     /// Its contract.
@@ -234,7 +209,6 @@ impl Dispatch for Dispatcher {
             tracing::error!(target: "aster::bridge", "there is no method {}", call.method_index());
             return;
         };
-        let timeout = self.served.timeouts.get(method.index).copied().flatten();
         let (request, requests, responder) = call.into_parts();
         let arrived = Arrived {
             port: self.port.clone(),
@@ -246,7 +220,6 @@ impl Dispatch for Dispatcher {
             request,
             requests,
             responder,
-            deadline: timeout.and_then(|timeout| Instant::now().checked_add(timeout)),
         };
         self.port.push(Event::Call {
             server: self.server,

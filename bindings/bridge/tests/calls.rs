@@ -149,7 +149,7 @@ fn pair(served: impl FnOnce(Contract) -> Served) -> Pair {
 }
 
 fn plain(contract: Contract) -> Served {
-    Served::new(contract, &[], false).unwrap()
+    Served::new(contract, false)
 }
 
 impl Pair {
@@ -304,10 +304,16 @@ fn cancelling_reaches_the_handler_and_completes_the_ticket() {
     assert_eq!(code, 1);
 }
 
+/// The contract with a limit of 50 ms in its manifest for this method, which the callers' copy does not have.
+fn limited(method: &str) -> Served {
+    let manifest = format!(r#""manifest": {{"methods": {{"{method}": {{"timeout_ms": 50}}}}}},"#);
+    let contract = CONTRACT.replacen('{', &format!("{{{manifest}"), 1);
+    Served::new(Contract::from_json(&contract).unwrap(), false)
+}
+
 #[test]
-fn a_methods_own_timeout_ends_the_call_and_cancels_its_handler() {
-    let mut pair =
-        pair(|contract| Served::new(contract, &[("slow".to_owned(), 50)], false).unwrap());
+fn the_contracts_limit_of_a_method_ends_the_call_and_cancels_its_handler() {
+    let mut pair = pair(|_| limited("slow"));
     let ticket = pair.unary("slow", b"\x01");
     let call = pair.server.call();
     assert!(call.time_left_ms().unwrap() <= 50.0);
@@ -316,6 +322,38 @@ fn a_methods_own_timeout_ends_the_call_and_cancels_its_handler() {
     let key = call.key();
     pair.server.until("the cancellation", |server| {
         server.cancelled.contains(&key).then_some(())
+    });
+}
+
+#[test]
+fn the_contracts_limit_of_a_method_ends_a_stream_that_has_begun() {
+    let mut pair = pair(|_| limited("count"));
+    let method = pair.method("count");
+    let stream = pair
+        .connected
+        .stream(&method, options::Call::default())
+        .unwrap();
+    stream.send(stream.request(b"\x01", true).unwrap()).unwrap();
+    stream.half_close().unwrap();
+    let call = pair.server.call();
+    call.send(b"\x01").unwrap();
+    call.flush();
+    let failure = pair
+        .client
+        .until("the end of the stream", |_| match stream.take() {
+            Taken::Failed(failure) => Some(failure),
+            Taken::End => panic!("it ended well"),
+            Taken::Batch(_) | Taken::Nothing => None,
+        });
+    assert_eq!(failure.code, 4, "{failure:?}");
+    let key = call.key();
+    pair.server.until("the cancellation", |server| {
+        server.cancelled.contains(&key).then_some(())
+    });
+    pair.server.until("a send that says so", |_| {
+        let push = call.send(b"\x02").unwrap();
+        call.flush();
+        matches!(push, Push::Failed(_)).then_some(())
     });
 }
 

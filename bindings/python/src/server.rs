@@ -2,9 +2,7 @@
 
 use std::sync::Arc;
 
-use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
-use pyo3::types::PyDict;
 
 use crate::contract::Contract;
 use crate::port::{Kind, State};
@@ -16,44 +14,8 @@ pub(crate) struct ServedService(pub(crate) aster_bridge::Served);
 #[pymethods]
 impl ServedService {
     #[new]
-    fn new(
-        contract: &Contract,
-        method_options: &Bound<'_, PyDict>,
-        expose_errors: bool,
-    ) -> PyResult<Self> {
-        let mut timeouts = Vec::new();
-        for (name, options) in method_options.iter() {
-            let name = name.extract::<String>()?;
-            for (key, value) in options.cast::<PyDict>()?.iter() {
-                match key.extract::<String>()?.as_str() {
-                    "timeout_ms" if value.is_none() => {}
-                    "timeout_ms" => timeouts.push((name.clone(), value.extract()?)),
-                    "idempotent" => {
-                        // The contract says it, since callers go by it; here it can only be confirmed.
-                        let said = contract
-                            .0
-                            .compiled()
-                            .method(&name)
-                            .map(|method| method.idempotent);
-                        if said != Some(value.extract()?) {
-                            let text = format!(
-                                "idempotent={value} of {name:?} is not what its contract says"
-                            );
-                            return Err(PyValueError::new_err(text));
-                        }
-                    }
-                    other => {
-                        return Err(PyTypeError::new_err(format!(
-                            "{other:?} is not an option of a method"
-                        )));
-                    }
-                }
-            }
-        }
-        let served = aster_bridge::Served::new(contract.0.clone(), &timeouts, expose_errors);
-        served
-            .map(Self)
-            .map_err(|error| PyValueError::new_err(error.to_string()))
+    fn new(contract: &Contract, expose_errors: bool) -> Self {
+        Self(aster_bridge::Served::new(contract.0.clone(), expose_errors))
     }
 }
 

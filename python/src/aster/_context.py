@@ -82,7 +82,8 @@ class CallContext:
 
     @property
     def time_left(self) -> Optional[float]:
-        """Seconds until the caller's deadline; None if it set none."""
+        """Seconds until the call is ended: at the caller's deadline or the method's own `timeout=`, whichever comes
+        first. 0 from then on; None if there is neither."""
         left = self._call.time_left_ms()
         return None if left is None else left / 1000
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import math
 import sys
 from typing import (
     TYPE_CHECKING,
@@ -149,6 +150,11 @@ def _local_names() -> dict[str, Any]:
     return {} if frame.f_locals is frame.f_globals else dict(frame.f_locals)
 
 
+def _is_time_limit(timeout: Any) -> bool:
+    number = isinstance(timeout, (int, float)) and not isinstance(timeout, bool)
+    return number and 0 < timeout < math.inf
+
+
 def _mark(
     function: Any,
     pattern: Pattern,
@@ -167,8 +173,10 @@ def _mark(
         if not callable(decorated) or isinstance(decorated, type):
             raise SchemaError(f"{decorator} decorates a method, and got {decorated!r}")
         where = f"{decorator} {getattr(decorated, '__qualname__', decorated)}"
-        if isinstance(timeout, bool) or (timeout is not None and not timeout > 0):
-            raise SchemaError(f"{where}: timeout= is a number of seconds above 0, and got {timeout!r}")
+        if timeout is not None and not _is_time_limit(timeout):
+            raise SchemaError(
+                f"{where}: timeout= is a number of seconds above 0, or None for no limit, and got {timeout!r}"
+            )
         if name is not None and (not isinstance(name, str) or not name):
             raise SchemaError(f"{where}: name= is a string that is not empty, and got {name!r}")
         options = MethodOptions(

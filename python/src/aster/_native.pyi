@@ -60,10 +60,8 @@ class Port:
 
 @final
 class ServedService:
-    # `method_options`: by method, timeout_ms and idempotent. `expose_errors`: callers see the text of unexpected exceptions.
-    def __new__(
-        cls, contract: Contract, method_options: dict[str, dict[str, Any]], expose_errors: bool
-    ) -> ServedService: ...
+    # `expose_errors`: callers see the text of unexpected exceptions.
+    def __new__(cls, contract: Contract, expose_errors: bool) -> ServedService: ...
 
 @final
 class Server:

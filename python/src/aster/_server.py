@@ -13,7 +13,6 @@ import threading
 from typing import TYPE_CHECKING, Any, Callable, Mapping, Optional, Sequence, Union
 
 from . import _native
-from ._describe import milliseconds
 from ._dispatch import Dispatcher, SessionFactory
 from ._errors import ConfigurationError, UsageError
 from ._options import endpoint_options, seconds
@@ -105,14 +104,7 @@ class AsterServer:
         served = []
         for spec, instance, factory in prepared:
             dispatcher.add(spec, instance, factory)
-            options: dict[str, dict[str, Any]] = {}
-            for method in spec.methods:
-                given: dict[str, Any] = {"idempotent": True} if method.options.idempotent else {}
-                if method.options.timeout is not None:
-                    given["timeout_ms"] = milliseconds(method.options.timeout)
-                if given:
-                    options[method.name] = given
-            served.append(_native.ServedService(contract_of(spec), options, self._expose))
+            served.append(_native.ServedService(contract_of(spec), self._expose))
         port.acquire(self)
         try:
             native = await port.native.serve(served, dispatcher.on_calls, dispatcher.on_session_close, self._options)
