@@ -181,8 +181,12 @@ impl Conn {
 
     /// Ends the connection and everything on it. The first reason stands.
     pub(crate) fn close(self: &Arc<Self>, code: u32, reason: &str, status: Status) {
+        // Before QUIC says that this side closed it, which another thread would take for the reason.
+        let first = self.set_closed(&status);
         self.quic.close(VarInt::from_u32(code), reason.as_bytes());
-        self.shut(status);
+        if first {
+            self.end_all(&status);
+        }
     }
 
     /// Ends the connection because the peer broke the protocol.
@@ -197,21 +201,29 @@ impl Conn {
     }
 
     fn shut(self: &Arc<Self>, status: Status) {
-        let first = self.phase.send_if_modified(|phase| {
+        if self.set_closed(&status) {
+            self.end_all(&status);
+        }
+    }
+
+    /// Whether this is the first reason for the end.
+    fn set_closed(&self, status: &Status) -> bool {
+        self.phase.send_if_modified(|phase| {
             let open = !matches!(phase, Phase::Closed(_));
             if open {
                 *phase = Phase::Closed(status.clone());
             }
             open
-        });
-        if first {
-            self.lane.fail_all(&status);
-            self.control.fail_pings();
-            self.answers_lost();
-            // Its task holds the connection, and with it the socket.
-            self.answer_lane.finish();
-            self.idle.notify_waiters();
-        }
+        })
+    }
+
+    fn end_all(self: &Arc<Self>, status: &Status) {
+        self.lane.fail_all(status);
+        self.control.fail_pings();
+        self.answers_lost();
+        // Its task holds the connection, and with it the socket.
+        self.answer_lane.finish();
+        self.idle.notify_waiters();
     }
 
     /// Something is being answered from now until [`Conn::end_busy`].

@@ -221,7 +221,8 @@ async fn c9_calls_from_an_acceptor_find_nothing_that_was_not_offered_to_it() {
     );
 }
 
-#[tokio::test]
+// On threads of their own: the reason must not be lost to whoever sees the connection closed first.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn c9_lane_answers_that_are_none_close_the_connection_and_fail_the_calls() {
     let cases: Vec<(Vec<u8>, bool, &[&str])> = vec![
         (
