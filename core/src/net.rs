@@ -269,6 +269,10 @@ impl Net {
                     "{tried} does not speak aster/1: it is another program, or a version of Aster that this one can't talk to"
                 )))
             }
+            Ok(Err(error)) if error.contains("refused to accept") => Err(unavailable(format!(
+                "{tried} takes no new connections at the moment: it is shutting down, or too many others wait for \
+                 admission; try again in a few seconds"
+            ))),
             Ok(Err(error)) => Err(unavailable(format!(
                 "can't reach {tried}: {error}; check that the server runs and that the address is its current one"
             ))),
