@@ -47,6 +47,7 @@ impl ClientCall {
             inbox: call.inbox.clone(),
             outbox: call.outbox.clone(),
             place: call.method.place().to_owned(),
+            ended: false,
         };
         let (method, options) = (call.method.engine.clone(), options.into_engine());
         port.runtime.run_there(move || {
@@ -155,10 +156,13 @@ struct Guard {
     inbox: Arc<Inbox>,
     outbox: Arc<Outbox<()>>,
     place: String,
+    /// The buffers have their end.
+    ended: bool,
 }
 
 impl Guard {
-    fn end(&self, end: Result<(), Failure>) {
+    fn end(mut self, end: Result<(), Failure>) {
+        self.ended = true;
         match &end {
             Ok(()) => self.outbox.unwanted(),
             Err(failure) => self.outbox.fail(failure),
@@ -170,7 +174,10 @@ impl Guard {
 impl Drop for Guard {
     fn drop(&mut self) {
         runtime::stream_ended(self.port.id, self.key);
-        // The first end counts: this is the one of a task that was aborted.
+        if self.ended {
+            return;
+        }
+        // The task was aborted.
         let cancelled = Failure::cancelled(self.place.as_str());
         self.outbox.fail(&cancelled);
         self.inbox.end(Err(cancelled));

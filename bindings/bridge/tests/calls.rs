@@ -524,6 +524,42 @@ fn a_mistyped_address_is_refused_by_name() {
 }
 
 #[test]
+fn a_good_end_before_the_last_message_stays_the_end() {
+    let mut pair = pair(plain);
+    for name in ["total", "echo"] {
+        let method = pair.method(name);
+        let stream = pair
+            .connected
+            .stream(&method, options::Call::default())
+            .unwrap();
+        let message = stream.request(b"\x01", true).unwrap();
+        stream.send(message.clone()).unwrap();
+        stream.flush();
+        let call = pair.server.call();
+        if name == "total" {
+            call.reply(b"\x01").unwrap();
+        } else {
+            call.finish().unwrap();
+        }
+        pair.client.until("the end", |_| {
+            matches!(stream.take(), Taken::End).then_some(())
+        });
+        // What keeps the call on the I/O thread goes after its end has been told.
+        for round in 0..50 {
+            if round == 25 {
+                stream.cancel();
+            }
+            assert_eq!(stream.send(message.clone()).unwrap(), Push::Full, "{name}");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        let ticket = pair.client.ticket();
+        stream.wait_for_room(ticket).unwrap();
+        assert!(matches!(pair.client.outcome(ticket), Outcome::Done));
+        stream.half_close().unwrap();
+    }
+}
+
+#[test]
 fn sessions_belong_to_their_port() {
     let first = pair(plain);
     let second = pair(plain);
