@@ -208,3 +208,37 @@ async fn i3_a_drain_ends_in_time_whatever_the_handlers_do() {
     assert_eq!(error.code(), Code::UNAVAILABLE);
     reaches(&pair.probe.dropped, 1).await;
 }
+
+#[tokio::test]
+async fn a_peer_that_speaks_something_else_is_named_as_such() {
+    let other = iroh::Endpoint::builder(iroh::endpoint::presets::Minimal)
+        .relay_mode(iroh::RelayMode::Disabled)
+        .alpns(vec![b"other/1".to_vec()])
+        .bind()
+        .await
+        .expect("an endpoint");
+    let accept = {
+        let other = other.clone();
+        tokio::spawn(async move {
+            while let Some(incoming) = other.accept().await {
+                // The handshake fails: there is no protocol that both know.
+                drop(incoming.accept());
+            }
+        })
+    };
+    let port = other.bound_sockets()[0].port();
+    let address = aster::Address::new(
+        *other.id().as_bytes(),
+        None,
+        [([127, 0, 0, 1], port).into()],
+    );
+    let error = Client::connect(vec![address], client_options())
+        .await
+        .expect_err("another protocol");
+    assert!(
+        error.to_string().contains("does not speak aster/1"),
+        "{error}"
+    );
+    other.close().await;
+    accept.await.expect("ended");
+}

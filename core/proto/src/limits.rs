@@ -56,6 +56,15 @@ pub const MAX_SESSION_QUEUE: usize = 1_000;
 pub const SESSION_CLOSE_MS: u64 = 5_000;
 /// Bytes of partly received messages per peer. The call that exceeds it fails `RESOURCE_EXHAUSTED`.
 pub const MAX_PARTIAL: usize = 64 << 20;
+/// Bytes of decompressed requests of one peer that are being answered. The call that exceeds it fails
+/// `RESOURCE_EXHAUSTED`.
+pub const MAX_UNFOLDED: usize = 256 << 20;
+/// Calls of one connection whose handlers have not ended, those that their caller has given up included: a cancelled
+/// call gives its place in flight back at once, while its handler may take its time. Beyond it a call fails
+/// `RESOURCE_EXHAUSTED`.
+pub const MAX_RUNNING: usize = 32_768;
+/// Bytes of answers to pings that a peer may leave unread. Beyond it the connection is closed.
+pub const MAX_UNREAD_PONGS: usize = 64 << 10;
 /// Connections of one endpoint id. Beyond it a new one is refused.
 pub const MAX_CONNECTIONS_PER_PEER: usize = 16;
 /// Largest frame of the lane, in bytes: a header or status, a message, and the numbers around them. A larger one closes

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use aster_proto::call::{CallHeader, Route};
+use aster_proto::limits;
 use aster_proto::session::{Admit, Sessions, Step};
 use aster_proto::status::{Code, Status};
 use bytes::Bytes;
@@ -220,11 +221,10 @@ impl Conn {
             }
         };
         // A caller that cancels has its place in flight back at once, while a handler may take its time to end.
-        let most = self.limits.streams as usize + 2 * self.limits.in_flight as usize;
-        if self.busy() >= most {
+        if self.busy() >= limits::MAX_RUNNING {
             let text = format!(
-                "{most} handlers run for this connection, cancelled ones included, the most allowed (max_streams + 2 × \
-                 max_in_flight): wait for some to end"
+                "{} calls of this connection have not ended, cancelled ones included, the most allowed: wait for some to end",
+                limits::MAX_RUNNING
             );
             return Err(refuse(Code::RESOURCE_EXHAUSTED, text));
         }

@@ -21,9 +21,6 @@ use super::source::{Budget, Source, SourceError};
 use super::{Conn, Peer, Phase};
 use crate::service::Registry;
 
-/// Bytes of answers to pings that a peer may leave unread.
-const MAX_UNREAD_PONGS: usize = 64 << 10;
-
 /// The sending half of the control stream, and the pings that wait for their answer.
 #[derive(Default)]
 pub(crate) struct ControlStream {
@@ -325,7 +322,7 @@ impl Conn {
     fn take_frame(self: &Arc<Self>, frame: &Frame) -> Result<(), String> {
         match Control::parse(frame).map_err(|error| error.to_string())? {
             Control::Ping(number) => {
-                if self.control.backlog() > MAX_UNREAD_PONGS {
+                if self.control.backlog() > limits::MAX_UNREAD_PONGS {
                     return Err("pings come faster than their answers are read".into());
                 }
                 self.control.send(&Control::Pong(number));

@@ -19,8 +19,6 @@ const CHUNKS: usize = 32;
 const UNCOUNTED: usize = 8 << 10;
 /// Messages of one peer that are decompressed at the same time.
 const UNFOLDING: usize = 4;
-/// Bytes that the requests of one peer may hold beyond what came over the network, until their handlers have ended.
-const MAX_UNFOLDED: usize = 256 << 20;
 
 /// What one peer takes up: over all its streams, and on a server over all its connections.
 #[derive(Debug)]
@@ -58,11 +56,11 @@ impl Budget {
     pub(crate) fn unfolded(self: &Arc<Self>, size: usize) -> Result<Unfolded, Status> {
         let total = self.unfolded.fetch_add(size, Ordering::Relaxed) + size;
         let counted = Unfolded(self.clone(), size);
-        if total > MAX_UNFOLDED {
+        if total > limits::MAX_UNFOLDED {
             let text = format!(
                 "compressed requests of this peer that are being answered hold over {} MiB: await answers, or send \
                  fewer of them at once",
-                MAX_UNFOLDED >> 20
+                limits::MAX_UNFOLDED >> 20
             );
             return Err(Status::rejected(Code::RESOURCE_EXHAUSTED, text));
         }
