@@ -59,10 +59,10 @@ pub const MAX_PARTIAL: usize = 64 << 20;
 /// Bytes of decompressed requests of one peer that are being answered. The call that exceeds it fails
 /// `RESOURCE_EXHAUSTED`.
 pub const MAX_UNFOLDED: usize = 256 << 20;
-/// Calls of one connection whose handlers have not ended, those that their caller has given up included: a cancelled
-/// call gives its place in flight back at once, while its handler may take its time. Beyond it a call fails
-/// `RESOURCE_EXHAUSTED`.
-pub const MAX_RUNNING: usize = 32_768;
+/// How many calls of one connection may not have ended, those that their caller has given up included, as a multiple of
+/// the calls it may have in flight (`streams` and `in_flight` together): a cancelled call gives its place back at once,
+/// while its handler may take its time. Beyond it a call fails `RESOURCE_EXHAUSTED`.
+pub const MAX_RUNNING_FACTOR: usize = 8;
 /// Bytes of answers to pings that a peer may leave unread. Beyond it the connection is closed.
 pub const MAX_UNREAD_PONGS: usize = 64 << 10;
 /// Connections of one endpoint id. Beyond it a new one is refused.

@@ -221,10 +221,12 @@ impl Conn {
             }
         };
         // A caller that cancels has its place in flight back at once, while a handler may take its time to end.
-        if self.busy() >= limits::MAX_RUNNING {
+        let in_flight = self.limits.streams as usize + self.limits.in_flight as usize;
+        let most = limits::MAX_RUNNING_FACTOR * in_flight;
+        if self.busy() >= most {
             let text = format!(
-                "{} calls of this connection have not ended, cancelled ones included, the most allowed: wait for some to end",
-                limits::MAX_RUNNING
+                "{most} calls of this connection have not ended, cancelled ones included, the most allowed: wait for \
+                 some to end"
             );
             return Err(refuse(Code::RESOURCE_EXHAUSTED, text));
         }
