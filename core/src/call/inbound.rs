@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use aster_proto::call::{Event, RequestMachine};
+use aster_proto::call::{Codec, Event, RequestMachine};
 use aster_proto::close;
 use aster_proto::contract::Pattern;
 use aster_proto::frame::{flag, kind};
@@ -50,6 +50,8 @@ pub(crate) struct CallState {
     timer: Mutex<Option<TimerKey>>,
     /// Its request, if that was compressed.
     unfolded: Mutex<Option<Unfolded>>,
+    /// Its response metadata has gone out, or there was none when its first message did.
+    begun: AtomicBool,
     /// The caller has been told how it ended, or has given it up.
     answered: AtomicBool,
     /// Its handler has ended.
@@ -87,6 +89,7 @@ impl CallState {
             response: Mutex::default(),
             timer: Mutex::default(),
             unfolded: Mutex::default(),
+            begun: AtomicBool::new(false),
             answered: AtomicBool::new(false),
             ended: AtomicBool::new(false),
         }
@@ -612,6 +615,13 @@ impl Responder {
                 ),
             )
         })?;
+        self.fits(&message)?;
+        Ok(message)
+    }
+
+    /// Whether the caller takes a message of this size.
+    fn fits(&self, message: &Bytes) -> Result<(), Status> {
+        let target = &self.0.target;
         let max = self.0.conn.peer_limits().message;
         if message.len() > max {
             return Err(Status::server(
@@ -623,13 +633,17 @@ impl Responder {
                 ),
             ));
         }
-        Ok(message)
+        Ok(())
     }
 
     /// Sends one message of a server-streaming or bidirectional answer, if there is room: otherwise it is given back,
     /// and [`Responder::ready`] tells when there is.
     pub fn try_send(&self, message: Bytes) -> Result<Option<Bytes>, Status> {
-        let Some(sink) = self.0.sink() else {
+        // This is the path of every streamed message: the sink is used under the lock rather than cloned, and so is
+        // the message where it goes out as it is.
+        let path = self.0.path();
+        let Path::Stream(sink) = &*path else {
+            drop(path);
             return Err(Status::server(
                 Code::INTERNAL,
                 format!("{} has one answer, not a stream", self.name()),
@@ -638,9 +652,17 @@ impl Responder {
         if self.0.answered.load(Ordering::Acquire) {
             return Err(self.gone());
         }
-        self.start(&sink)?;
-        let wire = self.to_wire(message.clone())?;
-        match sink.try_push(kind::MESSAGE, &wire) {
+        if !self.0.begun.load(Ordering::Acquire) {
+            self.start(sink)?;
+        }
+        let pushed = if self.0.target.codec == Codec::MessagePack {
+            self.fits(&message)?;
+            sink.try_push(kind::MESSAGE, &message)
+        } else {
+            let wire = self.to_wire(message.clone())?;
+            sink.try_push(kind::MESSAGE, &wire)
+        };
+        match pushed {
             Ok(true) => Ok(None),
             Ok(false) => Ok(Some(message)),
             Err(end) => Err(self.end_status(&end)),
@@ -701,6 +723,7 @@ impl Responder {
 
     fn start(&self, sink: &Sink) -> Result<(), Status> {
         let mut response = self.0.response();
+        self.0.begun.store(true, Ordering::Release);
         if !std::mem::replace(&mut response.started, true) && !response.initial.is_empty() {
             let initial = std::mem::take(&mut response.initial);
             sink.push(kind::METADATA, &metadata_payload(&initial))
