@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import gc
 import os
 import signal
 import sys
@@ -17,6 +18,7 @@ from aster import (
     AsterClient,
     AsterServer,
     CallContext,
+    Cancelled,
     ConfigurationError,
     RpcError,
     SchemaError,
@@ -300,3 +302,50 @@ def test_S7_uvloop() -> None:
         loop.run_until_complete(loop.shutdown_asyncgens())
     finally:
         loop.close()
+
+
+# ---------------------------------------------------------------- calls that nobody awaits
+
+
+@pytest.mark.parametrize("how", ["client", "port"])
+async def test_C7_closing_says_nothing_of_calls_that_nobody_awaits(how: str) -> None:
+    told: list[dict[str, Any]] = []
+    loop = asyncio.get_running_loop()
+    loop.set_exception_handler(lambda _, context: told.append(context))
+    calls = Calls()
+    async with pair(calls) as made:
+        hang = made.client.client(Calls).hang
+        left: Any = [hang(Text()) for _ in range(3)]
+        kept = hang(Text())
+        awaited = asyncio.ensure_future(asyncio.wait_for(hang(Text()), SOON))
+        await asyncio.wait_for(calls.gate.started.wait(), SOON)
+        if how == "client":
+            await made.client.close()
+        else:
+            port = made.client._port
+            assert port is not None
+            port.close()
+        for each in (kept, awaited):
+            with pytest.raises(Cancelled, match="was closed"):
+                await each
+        assert all(each.done() for each in left)
+        del left
+        gc.collect()
+        await asyncio.sleep(0)
+    assert told == []
+
+
+async def test_C7_a_failure_that_nobody_awaits_and_nobody_here_caused_is_logged() -> None:
+    told: list[dict[str, Any]] = []
+    loop = asyncio.get_running_loop()
+    loop.set_exception_handler(lambda _, context: told.append(context))
+    calls = Calls()
+    async with pair(calls) as made:
+        left: Any = made.client.client(Calls).hang(Text())
+        await asyncio.wait_for(calls.gate.started.wait(), SOON)
+        await made.server.close()
+        await asyncio.wait([left], timeout=SOON)
+        del left
+        gc.collect()
+        await asyncio.sleep(0)
+    assert [type(each["exception"]) for each in told] == [Unavailable]

@@ -1,5 +1,6 @@
 //! Clients and unary calls.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use aster_bridge::engine::{Codec, Metadata, Scope};
@@ -18,11 +19,21 @@ use crate::port::{Kind, State, lock};
 pub(crate) struct Client {
     state: Arc<State>,
     bridge: aster_bridge::Client,
+    closing: AtomicBool,
 }
 
 impl Client {
     pub(crate) fn new(state: Arc<State>, bridge: aster_bridge::Client) -> Self {
-        Self { state, bridge }
+        Self {
+            state,
+            bridge,
+            closing: AtomicBool::new(false),
+        }
+    }
+
+    /// Whether this side has closed it, which ends its calls with `CANCELLED`.
+    pub(crate) fn is_closing(&self) -> bool {
+        self.closing.load(Ordering::Relaxed)
     }
 }
 
@@ -106,6 +117,7 @@ impl Client {
 
     fn close<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
         let this = slf.get();
+        this.closing.store(true, Ordering::Relaxed);
         let begin = |ticket| this.bridge.close(ticket);
         this.state.wait_for(
             slf.py(),

@@ -3,7 +3,7 @@
 use std::mem;
 use std::sync::Arc;
 
-use aster_bridge::engine::Answer;
+use aster_bridge::engine::{Answer, Code};
 use aster_bridge::{Event, InboundCall, Inbox, Outcome, Ticket};
 use pyo3::exceptions::PyException;
 use pyo3::intern;
@@ -14,7 +14,7 @@ use crate::client::Client;
 use crate::contract::Contract;
 use crate::inbound::Call;
 use crate::logs;
-use crate::port::{Kind, State, Waiting, fill, lock, settle};
+use crate::port::{Kind, State, Waiting, excuse_from_awaiting, fill, lock, settle};
 use crate::server::Server;
 
 impl State {
@@ -107,13 +107,19 @@ impl<'py> Drain<'_, 'py> {
             future,
             kind,
             watched,
-            _owner,
+            owner,
         } = waiting;
         let future = future.bind(py);
         if watched && let Some(watcher) = self.state.watcher.get() {
             // Called by the loop it would cost more than all the rest of this.
             future.call_method1(intern!(py, "remove_done_callback"), (watcher,))?;
         }
+        // The program that closes a client knows that its calls end.
+        let closed_here = matches!(&outcome, Outcome::Failed(failure) if failure.code == Code::CANCELLED.0)
+            && owner
+                .as_ref()
+                .and_then(|owner| owner.bind(py).cast::<Client>().ok())
+                .is_some_and(|client| client.get().is_closing());
         let value = self.value(kind, outcome);
         if let Err(error) = &value
             && !error.is_instance_of::<PyException>(py)
@@ -123,7 +129,11 @@ impl<'py> Drain<'_, 'py> {
             future.call_method0(intern!(py, "cancel"))?;
             return Ok(());
         }
-        settle(future, value)
+        settle(future, value)?;
+        if closed_here {
+            excuse_from_awaiting(future)?;
+        }
+        Ok(())
     }
 
     fn value(&self, kind: Kind, outcome: Outcome) -> PyResult<Bound<'py, PyAny>> {

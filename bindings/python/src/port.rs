@@ -85,7 +85,7 @@ pub(crate) struct Waiting {
     /// Whether the port's watcher is among the future's callbacks.
     pub(crate) watched: bool,
     /// What must not be closed by the garbage collector before the end.
-    pub(crate) _owner: Option<Py<PyAny>>,
+    pub(crate) owner: Option<Py<PyAny>>,
 }
 
 pub(crate) struct Callbacks {
@@ -200,7 +200,7 @@ impl State {
             future: future.clone().unbind(),
             kind,
             watched,
-            _owner: owner,
+            owner,
         };
         lock(&self.waiting).insert(ticket, waiting);
         if let Err(error) = begin(ticket) {
@@ -391,8 +391,11 @@ impl State {
             );
             for (_, Waiting { future, .. }) in waiting {
                 // Nobody need be waiting any more, and then there is nobody to tell.
-                if let Err(error) = settle(future.bind(py), Err(self.error(py, &failure))) {
-                    error.write_unraisable(py, Some(future.bind(py)));
+                let future = future.bind(py);
+                let told = settle(future, Err(self.error(py, &failure)))
+                    .and_then(|()| excuse_from_awaiting(future));
+                if let Err(error) = told {
+                    error.write_unraisable(py, Some(future));
                 }
             }
         }
@@ -413,6 +416,15 @@ pub(crate) fn settle(future: &Bound<'_, PyAny>, value: PyResult<Bound<'_, PyAny>
         Err(_) if future.call_method0(intern!(py, "done"))?.is_truthy()? => Ok(()),
         Err(error) => Err(error),
     }
+}
+
+/// Has asyncio not log the failure of this future if nobody ever awaits it; whoever does is told as before.
+pub(crate) fn excuse_from_awaiting(future: &Bound<'_, PyAny>) -> PyResult<()> {
+    let py = future.py();
+    if !future.call_method0(intern!(py, "cancelled"))?.is_truthy()? {
+        future.call_method0(intern!(py, "exception"))?;
+    }
+    Ok(())
 }
 
 pub(crate) fn fill(info: Option<&Py<CallInfo>>, metadata: impl FnOnce() -> (Metadata, Metadata)) {
