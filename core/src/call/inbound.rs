@@ -739,11 +739,22 @@ impl Responder {
         }
     }
 
+    /// Why nothing more can be sent, as the handler is told.
     fn gone(&self) -> Status {
-        Status::server(
-            Code::CANCELLED,
-            format!("the caller of {} does not listen any more", self.name()),
-        )
+        let name = self.name();
+        match self.cancel_cause() {
+            Some(CancelCause::Deadline) => Status::server(
+                Code::DEADLINE_EXCEEDED,
+                format!("the deadline of {name} has passed, and its caller has been told"),
+            ),
+            Some(CancelCause::Session) => {
+                Status::server(Code::CANCELLED, format!("the session of {name} was closed"))
+            }
+            _ => Status::server(
+                Code::CANCELLED,
+                format!("the caller of {name} does not listen any more"),
+            ),
+        }
     }
 
     /// Ends the call: with OK the end of an answer stream, otherwise the failure. Without effect if it has ended.

@@ -145,6 +145,13 @@ impl Manifest {
                     known,
                 ));
             }
+            if method.timeout_ms == Some(0) {
+                let path = format!("manifest.methods.{name}.timeout_ms");
+                return Err(ContractError::new(
+                    path,
+                    "no call ends within 0 ms; leave it out for no limit",
+                ));
+            }
             check_rule(
                 method.requires.as_ref(),
                 &format!("manifest.methods.{name}.requires"),
