@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import signal
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
@@ -10,6 +11,11 @@ import pytest_asyncio
 from services import Calls, Plain, Session, Types
 
 from aster.testing import Pair, pair
+
+# A job in the background of a shell ignores SIGINT, and hands that down to the programs it starts. These tests send it, as
+# a user at a terminal does.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest_asyncio.fixture

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import signal
 import sys
 import time
 from collections.abc import AsyncIterator
@@ -71,7 +70,7 @@ async def main() -> int:
         await call_everything(address)
     finally:
         if server.returncode is None:
-            server.send_signal(signal.SIGINT)
+            server.terminate()
             try:
                 await asyncio.wait_for(server.wait(), STOP_SECONDS)
             except asyncio.TimeoutError:

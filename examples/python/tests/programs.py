@@ -13,6 +13,11 @@ import time
 from pathlib import Path
 from types import TracebackType
 
+# A job in the background of a shell ignores SIGINT, and hands that down to the programs it starts. These tests send it, as
+# a user at a terminal does.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
 MISSION_CONTROL = Path(__file__).resolve().parent.parent / "mission_control"
 # Long enough for a loaded machine; a test that needs a bound of its own says so.
 PATIENCE = 30.0
