@@ -12,8 +12,8 @@ from services import Calls, Plain, Session, Types
 
 from aster.testing import Pair, pair
 
-# A job in the background of a shell ignores SIGINT, and hands that down to the programs it starts. These tests send it, as
-# a user at a terminal does.
+# A job in the background of a shell ignores SIGINT, and hands that down to the programs it starts. These tests
+# send it, as a user at a terminal does.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
