@@ -5,7 +5,7 @@ mod common;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use aster::{CallOptions, Code};
+use aster::{CallOptions, Client, Code, Contract, Handlers, Metadata, Method};
 use common::{Pair, as_int, blob, int, reaches};
 
 #[tokio::test]
@@ -288,21 +288,87 @@ async fn c4_a_slow_reader_holds_the_writer_back() {
     );
 }
 
+/// A server whose `say` answers with the metadata it was called with: text as initial, bytes as trailing metadata.
+async fn metadata_mirror(options: aster::ServerOptions) -> (aster::Server, Contract) {
+    let contract = Contract::from_json(
+        r#"{"name": "Mirror", "version": 1, "types": [], "methods": [
+            {"name": "say", "pattern": "unary", "request": {"t": "null"}, "response": {"t": "null"}}]}"#,
+    )
+    .expect("a contract");
+    let service = Handlers::new(contract.clone())
+        .unary("say", |context, request| async move {
+            let (mut initial, mut trailing) = (Metadata::new(), Metadata::new());
+            for (key, value) in context.metadata().iter() {
+                let to = if key.ends_with("-bin") {
+                    &mut trailing
+                } else {
+                    &mut initial
+                };
+                to.insert(key, value.clone())
+                    .expect("valid before, valid now");
+            }
+            context.call().set_metadata(initial)?;
+            context.call().set_trailing(trailing);
+            Ok(request)
+        })
+        .build()
+        .expect("every method has a handler");
+    let server = aster::Server::start(vec![service], options)
+        .await
+        .expect("a server");
+    (server, contract)
+}
+
 #[tokio::test]
 async fn c1_metadata_goes_both_ways() {
-    let pair = Pair::new().await;
+    let (server, contract) = metadata_mirror(common::server_options()).await;
+    let client = Client::connect(vec![server.address().clone()], common::client_options());
+    let client = client.await.expect("a client");
+    let say = Method::new(&contract, "say").expect("a method");
     let mut options = CallOptions::new();
     options.metadata.insert("trace", "abc").expect("valid");
     options
         .metadata
         .insert("raw-bin", vec![0, 255])
         .expect("valid");
-    assert!(
-        pair.client
-            .unary(&pair.method("echo"), blob(1), options)
-            .await
-            .is_ok()
+    let answer = client
+        .unary(&say, vec![0xc0].into(), options)
+        .await
+        .expect("an answer");
+    assert_eq!(answer.metadata.get_str("trace"), Some("abc"));
+    assert_eq!(answer.metadata.len(), 1);
+    assert_eq!(
+        answer.trailing.get("raw-bin").map(|value| &value[..]),
+        Some(&[0, 255][..])
     );
+    assert_eq!(answer.trailing.len(), 1);
+}
+
+#[tokio::test]
+async fn c9_metadata_over_a_stated_limit_is_refused_by_name() {
+    let mut options = common::server_options();
+    options.endpoint.limits.metadata = 20;
+    let (server, contract) = metadata_mirror(options).await;
+    let mut options = common::client_options();
+    options.endpoint.limits.metadata = 10;
+    let client = Client::connect(vec![server.address().clone()], options)
+        .await
+        .expect("a client");
+    let say = Method::new(&contract, "say").expect("a method");
+    for (value, whose) in [
+        ("x".repeat(30), "are taken here"),
+        ("x".repeat(12), "the caller takes 10"),
+    ] {
+        let mut options = CallOptions::new();
+        options.metadata.insert("trace", value).expect("valid");
+        let error = client
+            .unary(&say, vec![0xc0].into(), options)
+            .await
+            .expect_err("over");
+        assert_eq!(error.code(), Code::RESOURCE_EXHAUSTED);
+        assert!(error.to_string().contains("max_metadata"), "{error}");
+        assert!(error.to_string().contains(whose), "{error}");
+    }
 }
 
 #[tokio::test]

@@ -179,8 +179,6 @@ async fn i3_a_drain_answers_what_it_has_and_refuses_what_is_new() {
     let server = pair.server.clone();
     let drain = tokio::spawn(async move { server.drain(Duration::from_secs(10)).await });
     // The drain has begun once a new call is refused, whichever side refuses it.
-    let mut options = client_options();
-    options.retries = 0;
     let error = loop {
         let mut call = CallOptions::new();
         call.timeout = Some(Duration::from_millis(500));

@@ -578,6 +578,13 @@ impl Responder {
             let text = "response metadata goes before the first message, and that has been sent: use trailing metadata";
             return Err(Status::server(Code::FAILED_PRECONDITION, text));
         }
+        let (size, max) = (metadata.size(), self.0.conn.peer_limits().metadata);
+        if size > max {
+            let text = format!(
+                "the response metadata has {size} bytes: the caller takes {max} (max_metadata)"
+            );
+            return Err(Status::server(Code::RESOURCE_EXHAUSTED, text));
+        }
         response.initial = metadata;
         Ok(())
     }

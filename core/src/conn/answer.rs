@@ -220,6 +220,14 @@ impl Conn {
                 return Err(refuse(Code::INVALID_ARGUMENT, text));
             }
         };
+        let size = request.metadata.size();
+        if size > self.limits.metadata {
+            let text = format!(
+                "the metadata of the call has {size} bytes: {} are taken here (max_metadata)",
+                self.limits.metadata
+            );
+            return Err(refuse(Code::RESOURCE_EXHAUSTED, text));
+        }
         // A caller that cancels has its place in flight back at once, while a handler may take its time to end.
         let in_flight = self.limits.streams as usize + self.limits.in_flight as usize;
         let most = limits::MAX_RUNNING_FACTOR * in_flight;
