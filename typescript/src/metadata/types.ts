@@ -9,12 +9,28 @@ export type TypeKey = string;
 export type SourceType =
   | {
       readonly t:
-        | "null" | "bool" | "string" | "bytes" | "timestamp" | "duration" | "uuid" | "any"
-        | "i8" | "i16" | "i32" | "i64" | "u8" | "u16" | "u32" | "u64" | "f32" | "f64";
+        | "null"
+        | "bool"
+        | "string"
+        | "bytes"
+        | "timestamp"
+        | "duration"
+        | "uuid"
+        | "any"
+        | "i8"
+        | "i16"
+        | "i32"
+        | "i64"
+        | "u8"
+        | "u16"
+        | "u32"
+        | "u64"
+        | "f32"
+        | "f64";
       /** For 64-bit integers: whether the source declares bigint. */
       readonly bigint?: boolean;
     }
-  | { readonly t: "list"; readonly item: SourceType; /** A Set in the source. */ readonly unique?: boolean }
+  | { readonly t: "list"; readonly item: SourceType /** A Set in the source. */; readonly unique?: boolean }
   | { readonly t: "tuple"; readonly items: readonly SourceType[] }
   /** `object`: a Record or index signature in the source; otherwise a Map. */
   | { readonly t: "map"; readonly key: SourceType; readonly value: SourceType; readonly object?: boolean }
