@@ -50,8 +50,10 @@ export type SourceNamedType =
   | {
       readonly kind: "struct";
       readonly name: string;
-      /** From @WireType; otherwise the bare name is used. */
+      /** From @WireType, a `@wireType` tag of the comment or a `$type` property; otherwise the bare name is used. */
       readonly tag?: string;
+      /** Declared by a class: values are its instances. Otherwise an interface or type: plain objects. */
+      readonly class?: true;
       /** Inherited fields first. */
       readonly fields: readonly SourceField[];
       readonly doc?: string;
@@ -64,7 +66,7 @@ export type SourceNamedType =
       readonly values: readonly { readonly name: string; readonly value: string | number }[];
       readonly doc?: string;
     }
-  /** A union of structs. */
+  /** A union of structs. Without a tag the members' tags name it, whatever its name in the source. */
   | { readonly kind: "union"; readonly name: string; readonly tag?: string; readonly members: readonly TypeKey[] };
 
 export interface SourceMethod {
