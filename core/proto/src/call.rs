@@ -563,9 +563,10 @@ impl AnswerMachine {
     /// What the next frame means; an error ends the call.
     pub fn frame(&mut self, frame: Frame) -> Result<Event, WireError> {
         if self.ended {
-            return Err(WireError::malformed(
-                "a frame came after the status of a call",
-            ));
+            return Err(WireError::malformed(format!(
+                "frame kind {} came after the status of a call, which is its end",
+                frame.kind()
+            )));
         }
         match frame.kind() {
             kind::METADATA => {

@@ -201,6 +201,9 @@ impl CallReceiver {
             }
             Ok(None) => self.ended(Ok(())),
             Err(mut failed) => {
+                if self.reader.is_broken() {
+                    self.shared.sink.reset(close::stream::PROTOCOL);
+                }
                 // A lost stream is a lost connection more often than not, and that says why.
                 if failed.status.code == Code::UNAVAILABLE
                     && self.shared.conn.quic.close_reason().is_some()

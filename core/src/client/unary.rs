@@ -466,6 +466,9 @@ async fn exchange(
     let result = match reader.single().await {
         Answered::Ok(answer) => Ok(answer),
         Answered::Failed(mut failed) => {
+            if reader.is_broken() {
+                sink.reset(close::stream::PROTOCOL);
+            }
             if failed.status.origin == Origin::Transport && conn.quic.close_reason().is_some() {
                 failed.status = conn.lost(sink.has_written());
             }

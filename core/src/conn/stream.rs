@@ -69,6 +69,10 @@ pub(crate) struct AnswerReader {
     max_message: usize,
     /// The next message, if it was compressed and is not whole yet.
     unfolding: Option<Unfolding>,
+    /// How the call ended, which counts once the stream has ended too.
+    status: Option<Status>,
+    /// The answer broke the protocol.
+    broken: bool,
     pub(crate) metadata: Metadata,
     pub(crate) trailing: Metadata,
 }
@@ -82,6 +86,8 @@ impl AnswerReader {
             machine,
             max_message,
             unfolding: None,
+            status: None,
+            broken: false,
             metadata: Metadata::new(),
             trailing: Metadata::new(),
         }
@@ -103,6 +109,26 @@ impl AnswerReader {
         }
     }
 
+    /// The answer breaks the protocol: it is read no further.
+    fn broke(&mut self, status: Status) -> Failed {
+        self.broken = true;
+        self.source.stop(close::stream::PROTOCOL);
+        self.failed(status)
+    }
+
+    /// Whether the answer broke the protocol: then the caller resets its own direction too.
+    pub(crate) fn is_broken(&self) -> bool {
+        self.broken
+    }
+
+    fn ended(&mut self, status: Status) -> Result<Option<Bytes>, Failed> {
+        if status.is_ok() {
+            self.trailing = status.metadata;
+            return Ok(None);
+        }
+        Err(self.failed(status))
+    }
+
     /// The next message; `None` after the last.
     pub(crate) async fn next(&mut self) -> Result<Option<Bytes>, Failed> {
         loop {
@@ -117,20 +143,21 @@ impl AnswerReader {
                     }
                 };
             }
-            let frame: Frame = match self.source.frame().await {
-                Ok(Some(frame)) => frame,
-                Ok(None) => {
+            let frame: Frame = match (self.source.frame().await, self.status.take()) {
+                // Nothing came after the status. It is the outcome though the stream broke in the moment after.
+                (Ok(None) | Err(SourceError::Reset | SourceError::Lost), Some(status)) => {
+                    return self.ended(status);
+                }
+                (Ok(Some(frame)), _) => frame,
+                (Ok(None), None) => {
                     let text = "the peer ended the answer without a status";
                     return Err(self.failed(Status::transport(Code::INTERNAL, text, true)));
                 }
-                Err(SourceError::Reset) => {
+                (Err(SourceError::Reset), None) => {
                     let text = "the peer broke the answer off";
                     return Err(self.failed(Status::transport(Code::UNAVAILABLE, text, true)));
                 }
-                Err(error) => {
-                    self.source.stop(close::stream::PROTOCOL);
-                    return Err(self.failed(error.status(true)));
-                }
+                (Err(error), _) => return Err(self.broke(error.status(true))),
             };
             match self.machine.frame(frame) {
                 Ok(Event::Metadata(mut metadata)) => {
@@ -142,20 +169,12 @@ impl AnswerReader {
                     let budget = self.source.budget();
                     self.unfolding = Some(Unfolding::start(message, self.max_message, budget));
                 }
-                Ok(Event::Status(mut status)) if status.is_ok() => {
-                    status.metadata.hide_reserved();
-                    self.trailing = status.metadata;
-                    return Ok(None);
-                }
                 Ok(Event::Status(mut status)) => {
                     status.metadata.hide_reserved();
-                    return Err(self.failed(*status));
+                    self.status = Some(*status);
                 }
                 Ok(Event::Ignore) => {}
-                Err(error) => {
-                    self.source.stop(close::stream::PROTOCOL);
-                    return Err(self.failed(Status::from_wire(&error, true)));
-                }
+                Err(error) => return Err(self.broke(Status::from_wire(&error, true))),
             }
         }
     }

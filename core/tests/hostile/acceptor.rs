@@ -569,27 +569,104 @@ async fn c9_answers_in_the_wrong_order_end_their_call_and_say_what_came() {
 }
 
 #[tokio::test]
-async fn c9_a_second_status_is_not_read_and_changes_nothing() {
+async fn c9_what_comes_after_a_status_ends_the_call_as_malformed() {
     let (_acceptor, client, quic, _control) = pair().await;
-    let answer = async {
+    let message = frame(kind::MESSAGE, &int(1));
+    let ok = status(&Status::ok());
+    let failed = status(&Status::handler(Code::NOT_FOUND, "as asked"));
+    let after: [(&[u8], &str); 6] = [
+        (&ok, "frame kind 4 came after the status"),
+        (&failed, "frame kind 4 came after the status"),
+        (&message, "frame kind 2 came after the status"),
+        (
+            &frame(kind::METADATA, b""),
+            "frame kind 3 came after the status",
+        ),
+        (
+            &frame(63, b"a kind of nobody"),
+            "frame kind 63 came after the status",
+        ),
+        (&[9, kind::MESSAGE, 1], "ended inside a frame"),
+    ];
+    for first in [&ok, &failed] {
+        for (second, text) in after {
+            let bytes = [&message[..], first, second].concat();
+            let (messages, error) = streamed(&client, &quic, "count", &bytes, Some(true)).await;
+            says(&error.status, Code::INVALID_ARGUMENT, &[text]);
+            assert_eq!(messages.len(), 1, "what came before it was handed over");
+            assert!(error.status.may_have_run);
+        }
+    }
+    // On the stream of a large call, and on that of a large answer.
+    let large = async {
         let mut raw = accept(&quic, CALL).await;
-        let failed = Status::handler(Code::NOT_FOUND, "too late");
-        raw.write(&[status(&Status::ok()), status(&failed)].concat())
+        raw.write(&[&frame(kind::MESSAGE, &blob(3))[..], &ok, &failed].concat())
             .await;
-        raw.stop_code().await
-    };
-    let call = async {
-        let (mut sender, mut receiver) = client
-            .start(&method("count"), CallOptions::new())
+        // Both directions end with the code for it.
+        assert_eq!((raw.stop_code().await, raw.reset_code().await), (1, 1));
+        let mut lane = accept(&quic, LANE).await;
+        assert!(lane.frame().await.is_some());
+        let mut answer = soon("a stream", quic.open_uni()).await.expect("granted");
+        let bytes = [
+            &[LARGE_ANSWER, 0][..],
+            &frame(kind::MESSAGE, &blob(3)),
+            &ok,
+            &ok,
+        ]
+        .concat();
+        soon("a write", answer.write_all(&bytes))
             .await
-            .expect("starts");
-        sender.send(int(1)).await.expect("goes out");
-        sender.finish();
-        assert_eq!(receiver.next().await.expect("the first counts"), None);
-        assert_eq!(receiver.next().await.expect("and stands"), None);
+            .expect("written");
+        let code = soon("a stop", answer.stopped()).await.expect("no loss");
+        assert_eq!(code.map(u64::from), Some(PROTOCOL));
+        (raw, lane, answer)
     };
-    let (_code, ()) = tokio::join!(answer, call);
-    assert!(quic.close_reason().is_none());
+    let calls = async {
+        // So large that it is still being written when the answer comes.
+        for size in [3 << 20, 3] {
+            let error = unary(&client, "echo", blob(size))
+                .await
+                .expect_err("malformed");
+            says(&error.status, Code::INVALID_ARGUMENT, &["after the status"]);
+            assert!(error.status.may_have_run);
+        }
+    };
+    let (_held, ()) = tokio::join!(large, calls);
+    assert!(
+        quic.close_reason().is_none(),
+        "none of it ends the connection"
+    );
+}
+
+#[tokio::test]
+async fn c8_a_status_that_came_is_the_outcome_though_the_stream_or_connection_breaks_after_it() {
+    for breaks_connection in [false, true] {
+        let (_acceptor, client, quic, mut control) = pair().await;
+        let answer = async {
+            let mut raw = accept(&quic, CALL).await;
+            let failed = Status::handler(Code::NOT_FOUND, "as asked");
+            raw.write(&status(&failed)).await;
+            // The status has been read once this ping, which came behind it, is answered.
+            control
+                .write(&crate::wire_peer::control(&Control::Ping(1)))
+                .await;
+            while control.frame().await.expect("a Pong").0 != 8 {}
+            match breaks_connection {
+                true => quic.close(0u32.into(), b""),
+                false => raw.reset(0),
+            }
+            raw
+        };
+        let call = async {
+            let started = client.start(&method("count"), CallOptions::new()).await;
+            let (mut sender, mut receiver) = started.expect("starts");
+            sender.send(int(1)).await.expect("goes out");
+            sender.finish();
+            receiver.next().await.expect_err("as asked")
+        };
+        let (error, _raw) = tokio::join!(call, answer);
+        says(&error.status, Code::NOT_FOUND, &["as asked"]);
+    }
 }
 
 #[tokio::test]
