@@ -32,6 +32,9 @@ ARROWS: Mapping[str, frozenset[str]] = {
     "aster-python": frozenset({"aster-bridge"}),
     # Programs around the SDKs see what a user sees.
     "aster-bench": frozenset({"aster-rpc"}),
+    "aster-conformance-peer": frozenset({"aster-rpc"}),
+    # Built from the specification alone, so that a fault of the core can't hide in what tests it.
+    "aster-conformance": frozenset(),
 }
 
 # What a crate may not depend on directly, besides members of the workspace.
@@ -59,7 +62,7 @@ PURE: Mapping[str, frozenset[str]] = {
 }
 
 # Python trees that may see the public modules of `aster` only.
-OUTSIDE = ("examples", "benchmarks")
+OUTSIDE = ("examples", "benchmarks", "conformance/peers")
 
 
 @dataclass(frozen=True)

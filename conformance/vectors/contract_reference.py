@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""A second implementation of docs/spec/contract.md, for the ids in contracts.json.
+"""A second implementation of docs/spec/contract.md, for the ids in contracts.json here and in ../tables.
 
 It is written from the specification and shares nothing with the core, so that a fault in either shows. It normalises
 and hashes valid descriptions only; what is refused, and how, is the core's business.
@@ -20,7 +20,8 @@ from typing import Any
 import blake3
 import msgpack
 
-VECTORS = Path(__file__).with_name("contracts.json")
+HERE = Path(__file__).parent
+FILES = (HERE / "contracts.json", HERE.parent / "tables" / "contracts.json")
 LABEL = b"aster/1 contract\0"
 
 # In the order of their codes, from 0.
@@ -117,28 +118,31 @@ def contract_id(description: dict[str, Any]) -> str:
     return str(blake3.blake3(LABEL + canonical).hexdigest())
 
 
-def main() -> int:
-    vectors = json.loads(VECTORS.read_text(encoding="utf-8"))
+def check(path: Path, write: bool) -> int:
+    """How many ids of a file are wrong after this."""
+    document = json.loads(path.read_text(encoding="utf-8"))
     wrong = 0
-    for entry in vectors["contracts"]:
+    for entry in document["contracts"]:
         found = contract_id(entry["description"])
         if entry.get("id") != found:
             wrong += 1
-            print(f"{entry['name']}: {entry.get('id')} in the file, {found} computed")
+            print(f"{path.parent.name}: {entry['name']}: {entry.get('id')} in the file, {found} computed")
         entry["id"] = found
-    if wrong and "--write" in sys.argv[1:]:
-        lists = {
-            key: ",\n".join(f"    {json.dumps(entry, ensure_ascii=False)}" for entry in vectors[key])
-            for key in ("contracts", "invalid")
-        }
-        VECTORS.write_text(
-            f'{{\n  "about": {json.dumps(vectors["about"])},\n'
-            f'  "contracts": [\n{lists["contracts"]}\n  ],\n  "invalid": [\n{lists["invalid"]}\n  ]\n}}\n',
-            encoding="utf-8",
-        )
+    if wrong and write:
+        parts = [f'  "about": {json.dumps(document["about"], ensure_ascii=False)}']
+        for key, entries in document.items():
+            if key != "about":
+                rows = ",\n".join(f"    {json.dumps(entry, ensure_ascii=False)}" for entry in entries)
+                parts.append(f'  "{key}": [\n{rows}\n  ]')
+        path.write_text("{\n" + ",\n".join(parts) + "\n}\n", encoding="utf-8")
         wrong = 0
-    print(f"{len(vectors['contracts'])} contracts, {wrong} wrong")
-    return 1 if wrong else 0
+    print(f"{path.parent.name}: {len(document['contracts'])} contracts, {wrong} wrong")
+    return wrong
+
+
+def main() -> int:
+    write = "--write" in sys.argv[1:]
+    return 1 if sum(check(path, write) for path in FILES) else 0
 
 
 if __name__ == "__main__":
