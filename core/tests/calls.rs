@@ -5,7 +5,7 @@ mod common;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use aster::{CallOptions, Client, Code, Contract, Handlers, Metadata, Method};
+use aster::{CallOptions, Client, Code, Contract, Handlers, Metadata, Method, Status};
 use common::{Pair, as_int, blob, int, reaches};
 
 #[tokio::test]
@@ -308,7 +308,7 @@ async fn metadata_mirror(options: aster::ServerOptions) -> (aster::Server, Contr
                     .expect("valid before, valid now");
             }
             context.call().set_metadata(initial)?;
-            context.call().set_trailing(trailing);
+            context.call().set_trailing(trailing)?;
             Ok(request)
         })
         .build()
@@ -355,19 +355,92 @@ async fn c9_metadata_over_a_stated_limit_is_refused_by_name() {
         .await
         .expect("a client");
     let say = Method::new(&contract, "say").expect("a method");
-    for (value, whose) in [
-        ("x".repeat(30), "are taken here"),
-        ("x".repeat(12), "the caller takes 10"),
+    for (key, size, text) in [
+        (
+            "trace",
+            30,
+            "the metadata of the call has 35 bytes: the peer takes 20",
+        ),
+        (
+            "trace",
+            12,
+            "the initial metadata of Mirror.say has 17 bytes: the caller takes 10",
+        ),
+        (
+            "raw-bin",
+            12,
+            "the trailing metadata of Mirror.say has 19 bytes: the caller takes 10",
+        ),
     ] {
         let mut options = CallOptions::new();
-        options.metadata.insert("trace", value).expect("valid");
-        let error = client
-            .unary(&say, vec![0xc0].into(), options)
-            .await
-            .expect_err("over");
-        assert_eq!(error.code(), Code::RESOURCE_EXHAUSTED);
-        assert!(error.to_string().contains("max_metadata"), "{error}");
-        assert!(error.to_string().contains(whose), "{error}");
+        options
+            .metadata
+            .insert(key, "x".repeat(size))
+            .expect("valid");
+        // By the lane, and on a stream.
+        let unary = client.unary(&say, vec![0xc0].into(), options.clone()).await;
+        let streamed = async {
+            let (mut sender, mut receiver) = client.start(&say, options).await?;
+            sender.send(vec![0xc0].into()).await?;
+            sender.finish();
+            receiver.next().await
+        };
+        for error in [unary.expect_err("over"), streamed.await.expect_err("over")] {
+            assert_eq!(error.code(), Code::RESOURCE_EXHAUSTED);
+            assert!(error.to_string().contains("max_metadata"), "{error}");
+            assert!(error.to_string().contains(text), "{error}");
+            assert_eq!(error.status.may_have_run, size < 30, "{error}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn c9_metadata_of_an_error_and_trailing_metadata_that_do_not_fit_together_fail_the_call() {
+    let contract = Contract::from_json(
+        r#"{"name": "Both", "version": 1, "types": [], "methods": [
+            {"name": "fail", "pattern": "unary", "request": {"t": "i64"}, "response": {"t": "null"}}]}"#,
+    )
+    .expect("a contract");
+    let service = Handlers::new(contract.clone())
+        .unary("fail", |context, request| async move {
+            let size = usize::try_from(as_int(&request)).expect("small");
+            let (mut of_error, mut trailing) = (Metadata::new(), Metadata::new());
+            of_error.insert("same", "the error's").expect("valid");
+            of_error.insert("error", "e".repeat(4_000)).expect("valid");
+            trailing.insert("same", "the handler's").expect("valid");
+            trailing
+                .insert("trailing", "t".repeat(size))
+                .expect("valid");
+            context.call().set_trailing(trailing)?;
+            Err(Status::handler(Code::NOT_FOUND, "no such agent").with_metadata(of_error))
+        })
+        .build()
+        .expect("complete");
+    let server = aster::Server::start(vec![service], common::server_options())
+        .await
+        .expect("a server");
+    let client = Client::connect(vec![server.address().clone()], common::client_options());
+    let client = client.await.expect("a client");
+    let fail = Method::new(&contract, "fail").expect("a method");
+    let error = client.unary(&fail, int(4_000), CallOptions::new()).await;
+    let error = error.expect_err("as asked");
+    assert_eq!(error.code(), Code::NOT_FOUND, "{error}");
+    let metadata = &error.status.metadata;
+    assert_eq!(metadata.get_str("same"), Some("the error's"));
+    assert_eq!(metadata.len(), 3);
+    let error = client.unary(&fail, int(5_000), CallOptions::new()).await;
+    let error = error.expect_err("over");
+    assert_eq!(error.code(), Code::RESOURCE_EXHAUSTED, "{error}");
+    for part in [
+        "trailing metadata of Both.fail",
+        "takes 8192",
+        "max_metadata",
+        "no such agent",
+    ] {
+        assert!(
+            error.to_string().contains(part),
+            "{error} does not say {part:?}"
+        );
     }
 }
 

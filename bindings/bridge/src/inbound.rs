@@ -336,12 +336,8 @@ impl InboundCall {
         let pumped = outbox.clone();
         let name = self.name();
         let start = move || {
-            if !initial.is_empty()
-                && let Err(status) = responder.set_metadata(initial)
-            {
-                tracing::warn!(target: "aster::bridge", "{name}: {status}");
-            }
-            tokio::spawn(pump(responder, pumped, name));
+            let described = describe(&responder, initial, Metadata::new());
+            tokio::spawn(pump(responder, pumped, name, described.err()));
         };
         self.port.runtime.run_there(start)?;
         Ok(outbox)
@@ -533,14 +529,10 @@ impl ReplyCommand {
         if let Some(pull) = pull {
             pull.abort();
         }
-        if !initial.is_empty()
-            && let Err(status) = responder.set_metadata(initial)
-        {
-            tracing::warn!(target: "aster::bridge", "{}: {status}", responder.name());
-        }
-        if !trailing.is_empty() {
-            responder.set_trailing(trailing);
-        }
+        let last = match (describe(&responder, initial, trailing), last) {
+            (Err(status), Some(_)) => Some(Last::Status(status)),
+            (_, last) => last,
+        };
         match last {
             Some(Last::Message(message)) => responder.reply(message),
             Some(Last::Status(status)) => responder.finish(status),
@@ -562,10 +554,28 @@ async fn pull(mut requests: aster::Requests, inbox: Arc<Inbox>, name: String) {
     }
 }
 
-/// Moves the messages of an answer out of its outbox, until its end.
-async fn pump(responder: Responder, outbox: Arc<Outbox<End>>, name: String) {
+/// Sets the metadata of an answer. What the caller does not take fails the call: the answer without it would be another.
+fn describe(responder: &Responder, initial: Metadata, trailing: Metadata) -> Result<(), Status> {
+    if !initial.is_empty() {
+        responder.set_metadata(initial)?;
+    }
+    if !trailing.is_empty() {
+        responder.set_trailing(trailing)?;
+    }
+    Ok(())
+}
+
+/// Moves the messages of an answer out of its outbox, until its end. An answer that has `failed` is not sent.
+async fn pump(
+    responder: Responder,
+    outbox: Arc<Outbox<End>>,
+    name: String,
+    mut failed: Option<Status>,
+) {
+    if let Some(status) = &failed {
+        outbox.fail(&Failure::of_status(status.clone(), name.as_str()));
+    }
     let mut messages = VecDeque::new();
-    let mut failed: Option<Status> = None;
     let end = loop {
         if let Some(end) = outbox.next(&mut messages).await {
             break end;
@@ -584,11 +594,9 @@ async fn pump(responder: Responder, outbox: Arc<Outbox<End>>, name: String) {
             }
         }
     };
-    if !end.trailing.is_empty() {
-        responder.set_trailing(end.trailing);
-    }
+    let described = describe(&responder, Metadata::new(), end.trailing);
     // A message that could not be sent must not look like a good end.
-    if let Some(status) = failed.or(end.status) {
+    if let Some(status) = failed.or(described.err()).or(end.status) {
         responder.finish(status);
     }
 }

@@ -234,13 +234,17 @@ impl CallState {
             return;
         }
         let (initial, started) = self.take_response(&mut status);
+        self.send_end(&initial, started, &status);
+    }
+
+    fn send_end(self: &Arc<Self>, initial: &Metadata, started: bool, status: &Status) {
         match self.sink() {
-            Some(sink) => finish_stream(&sink, &initial, started, &status),
+            Some(sink) => finish_stream(&sink, initial, started, status),
             None => self.conn.answer_lane.reply(
                 &self.conn,
                 self.lane_id(),
-                &initial,
-                &status,
+                initial,
+                status,
                 &Bytes::new(),
                 false,
             ),
@@ -251,20 +255,59 @@ impl CallState {
         self.lane.unwrap_or_default()
     }
 
-    /// Metadata that the handler set, unless it has gone out.
+    /// Metadata that the handler set, unless it has gone out; what is trailing goes into the status.
     fn take_response(&self, status: &mut Status) -> (Metadata, bool) {
         let mut response = self.response();
         let trailing = std::mem::take(&mut response.trailing);
-        for (key, value) in trailing.iter() {
-            if status.metadata.get(key).is_none() {
-                // Both sides of the merge passed the limits alone; what does not fit together is left out and said.
-                if let Err(error) = status.metadata.insert(key, value.clone()) {
-                    tracing::warn!(target: "aster", "trailing metadata of {} left out: {error}", self.target.name());
-                }
-            }
-        }
         let started = std::mem::replace(&mut response.started, true);
-        (std::mem::take(&mut response.initial), started)
+        let initial = std::mem::take(&mut response.initial);
+        drop(response);
+        // An answer without part of what its handler said would be another answer.
+        if let Err(mut over) = self.add_trailing(status, &trailing) {
+            if !status.is_ok() {
+                over.message = format!("{}; the call had failed: {status}", over.message);
+            }
+            *status = over;
+        }
+        (initial, started)
+    }
+
+    fn add_trailing(&self, status: &mut Status, trailing: &Metadata) -> Result<(), Status> {
+        if status.metadata.is_empty() && trailing.is_empty() {
+            return Ok(());
+        }
+        let mut merged = status.metadata.clone();
+        // What the error says of a key goes before what the handler had set.
+        let added: Vec<_> = trailing
+            .iter()
+            .filter(|(key, _)| status.metadata.get(key).is_none())
+            .collect();
+        let more: usize = added
+            .iter()
+            .map(|(key, value)| key.len() + value.len())
+            .sum();
+        self.takes(merged.size() + more, "trailing")?;
+        for (key, value) in added {
+            merged.insert(key, value.clone()).map_err(|error| {
+                let text = format!("the trailing metadata of {}: {error}", self.target.name());
+                Status::server(Code::RESOURCE_EXHAUSTED, text)
+            })?;
+        }
+        status.metadata = merged;
+        Ok(())
+    }
+
+    /// Whether the caller takes response metadata of this size.
+    fn takes(&self, size: usize, which: &str) -> Result<(), Status> {
+        let max = self.conn.peer_limits().metadata;
+        if size <= max {
+            return Ok(());
+        }
+        let text = format!(
+            "the {which} metadata of {} has {size} bytes: the caller takes {max} (max_metadata)",
+            self.target.name()
+        );
+        Err(Status::server(Code::RESOURCE_EXHAUSTED, text))
     }
 
     /// Answers a unary or client-streaming call.
@@ -289,6 +332,9 @@ impl CallState {
     fn send_answer(self: &Arc<Self>, message: &Bytes, compressed: bool) {
         let mut status = Status::ok();
         let (initial, started) = self.take_response(&mut status);
+        if !status.is_ok() {
+            return self.send_end(&initial, started, &status);
+        }
         match self.sink() {
             Some(sink) => {
                 let flags = if compressed { flag::COMPRESSED } else { 0 };
@@ -578,20 +624,16 @@ impl Responder {
             let text = "response metadata goes before the first message, and that has been sent: use trailing metadata";
             return Err(Status::server(Code::FAILED_PRECONDITION, text));
         }
-        let (size, max) = (metadata.size(), self.0.conn.peer_limits().metadata);
-        if size > max {
-            let text = format!(
-                "the response metadata has {size} bytes: the caller takes {max} (max_metadata)"
-            );
-            return Err(Status::server(Code::RESOURCE_EXHAUSTED, text));
-        }
+        self.0.takes(metadata.size(), "initial")?;
         response.initial = metadata;
         Ok(())
     }
 
-    /// Sets the trailing metadata, which goes with the end of the answer.
-    pub fn set_trailing(&self, metadata: Metadata) {
+    /// Sets the trailing metadata, which goes with the end of the answer. Fails over what the caller takes.
+    pub fn set_trailing(&self, metadata: Metadata) -> Result<(), Status> {
+        self.0.takes(metadata.size(), "trailing")?;
         self.0.response().trailing = metadata;
+        Ok(())
     }
 
     /// Answers a unary or client-streaming call. Without effect if the call has been answered or given up.

@@ -18,7 +18,7 @@ use bytes::Bytes;
 pub use self::method::Method;
 pub use self::unary::CallHandle;
 use self::unary::{CancelOnDrop, UnaryCall};
-use crate::call::outbound::Answer;
+use crate::call::outbound::{Answer, check_request_metadata};
 use crate::call::session::Session;
 use crate::call::streaming::{CallReceiver, CallSender, Shared};
 use crate::conn::Conn;
@@ -413,6 +413,8 @@ impl Client {
                     .conn()
                     .await
                     .map_err(|status| failed(status, &self.peer()))?;
+                check_request_metadata(&options.metadata, conn.peer_limits().metadata)
+                    .map_err(|status| failed(status, &conn.peer_id))?;
                 let session = options
                     .session
                     .as_ref()

@@ -14,7 +14,7 @@ use aster_proto::status::{Code, Origin, Status};
 use bytes::Bytes;
 
 use super::{CallOptions, Client, Method};
-use crate::call::outbound::{Answer, Failed};
+use crate::call::outbound::{Answer, Failed, check_request_metadata};
 use crate::call::session::Session;
 use crate::codec;
 use crate::compress;
@@ -165,13 +165,18 @@ impl UnaryCall {
         if small
             && self.method.pattern() == Pattern::Unary
             && let Some(conn) = self.client.current()
-            && self.request.len() <= conn.peer_limits().message
+            && self.fits(&conn.peer_limits())
             && conn.lane.try_place()
         {
             return self.on_lane(&conn, None, false);
         }
         let call = self.clone();
         self.spawn(async move { call.slowly().await }, None);
+    }
+
+    /// Whether the peer takes a call of this size, as far as can be told without a look at its message's wire form.
+    fn fits(&self, peer: &limits::Limits) -> bool {
+        self.request.len() <= peer.message && self.options.metadata.size() <= peer.metadata
     }
 
     fn spawn(
@@ -328,7 +333,11 @@ impl UnaryCall {
             Ok(conn) => conn,
             Err(status) => return self.finish(Err(Failed::new(status)), &peer),
         };
-        let max = conn.peer_limits().message;
+        let limits = conn.peer_limits();
+        if let Err(over) = check_request_metadata(&self.options.metadata, limits.metadata) {
+            return self.finish(Err(Failed::new(over)), &peer);
+        }
+        let max = limits.message;
         if message.len() > max {
             let text = format!(
                 "the request has {} bytes: the peer takes {max} (max_message)",

@@ -20,7 +20,7 @@ use super::Conn;
 use super::source::Source;
 use super::stream::{AnswerReader, Answered, deadline_left};
 use super::timers::{Timed, TimerKey};
-use crate::call::outbound::{Answer, Failed};
+use crate::call::outbound::{Answer, Failed, check_metadata};
 use crate::client::Method;
 
 /// What hears the end of a lane call, on the I/O thread.
@@ -294,7 +294,13 @@ impl Conn {
                 };
                 status.metadata.hide_reserved();
                 initial.hide_reserved();
-                if !status.is_ok() {
+                let max = self.limits.metadata;
+                let fits = check_metadata("initial", &initial, max)
+                    .and_then(|()| check_metadata("trailing", &status.metadata, max));
+                if let Err(mut over) = fits {
+                    over.may_have_run = status.is_ok() || status.may_have_run;
+                    (pending.done)(Err(Failed::new(over)));
+                } else if !status.is_ok() {
                     (pending.done)(Err(Failed {
                         status: *status,
                         metadata: initial,
@@ -410,7 +416,7 @@ pub(crate) async fn take_large_answer(conn: &Arc<Conn>, mut source: Source) {
         // Given up in the meantime.
         return source.stop(close::stream::CANCELLED);
     }
-    let mut reader = AnswerReader::new(source, Pattern::Unary, conn.limits.message);
+    let mut reader = AnswerReader::new(source, Pattern::Unary, &conn.limits);
     let result = reader.single().await;
     let Some(pending) = conn.lane_take(id) else {
         return;

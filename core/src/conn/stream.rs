@@ -7,7 +7,7 @@ use aster_proto::call::{AnswerMachine, CallHeader, Event, RouteRef};
 use aster_proto::close;
 use aster_proto::contract::Pattern;
 use aster_proto::frame::{self, Frame, StreamKind, kind};
-use aster_proto::limits;
+use aster_proto::limits::{self, Limits};
 use aster_proto::metadata::Metadata;
 use aster_proto::status::{Code, Status};
 use bytes::{BufMut, Bytes, BytesMut};
@@ -19,7 +19,7 @@ use super::answer_request::{answer_single, watch_writer};
 use super::sink::Sink;
 use super::source::{Source, SourceError};
 use crate::call::inbound::{Path, Requests};
-use crate::call::outbound::{Answer, Failed};
+use crate::call::outbound::{Answer, Failed, check_metadata};
 use crate::client::Method;
 use crate::compress::Unfolding;
 
@@ -67,6 +67,7 @@ pub(crate) struct AnswerReader {
     source: Source,
     machine: AnswerMachine,
     max_message: usize,
+    max_metadata: usize,
     /// The next message, if it was compressed and is not whole yet.
     unfolding: Option<Unfolding>,
     /// How the call ended, which counts once the stream has ended too.
@@ -78,13 +79,16 @@ pub(crate) struct AnswerReader {
 }
 
 impl AnswerReader {
-    pub(crate) fn new(mut source: Source, pattern: Pattern, max_message: usize) -> Self {
+    /// The answer on this stream, within the limits that this side has stated.
+    pub(crate) fn new(mut source: Source, pattern: Pattern, limits: &Limits) -> Self {
+        let max_message = limits.message;
         source.set_max_payload(max_message.max(limits::MAX_HEADER));
         let machine = AnswerMachine::new(pattern);
         Self {
             source,
             machine,
             max_message,
+            max_metadata: limits.metadata,
             unfolding: None,
             status: None,
             broken: false,
@@ -97,7 +101,7 @@ impl AnswerReader {
         Self::new(
             Source::new(recv, limits::MAX_HEADER, conn.budget.clone()),
             pattern,
-            conn.limits.message,
+            &conn.limits,
         )
     }
 
@@ -162,6 +166,9 @@ impl AnswerReader {
             match self.machine.frame(frame) {
                 Ok(Event::Metadata(mut metadata)) => {
                     metadata.hide_reserved();
+                    if let Err(over) = check_metadata("initial", &metadata, self.max_metadata) {
+                        return Err(self.broke(over));
+                    }
                     self.metadata = metadata;
                 }
                 Ok(Event::Message(message, false)) => return Ok(Some(message)),
@@ -171,6 +178,11 @@ impl AnswerReader {
                 }
                 Ok(Event::Status(mut status)) => {
                     status.metadata.hide_reserved();
+                    if let Err(over) =
+                        check_metadata("trailing", &status.metadata, self.max_metadata)
+                    {
+                        return Err(self.broke(over));
+                    }
                     self.status = Some(*status);
                 }
                 Ok(Event::Ignore) => {}

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use aster::proto::call::put_lane_reply;
 use aster::proto::control::{Control, Goaway, Hello, Refused, Welcome};
 use aster::proto::frame::{flag, kind};
 use aster::proto::limits::Limits;
@@ -667,6 +668,81 @@ async fn c8_a_status_that_came_is_the_outcome_though_the_stream_or_connection_br
         let (error, _raw) = tokio::join!(call, answer);
         says(&error.status, Code::NOT_FOUND, &["as asked"]);
     }
+}
+
+#[tokio::test]
+async fn c9_an_answer_with_more_metadata_than_its_caller_takes_fails_the_call() {
+    let acceptor = Acceptor::bind().await;
+    let contract = contract("shared");
+    let mut options = client_options();
+    (options.retries, options.endpoint.limits.metadata) = (0, 10);
+    let (client, (quic, _control)) = tokio::join!(
+        Client::connect(vec![acceptor.address()], options),
+        acceptor.welcoming(welcome(&contract))
+    );
+    let client = client.expect("connected");
+    let mut over = Metadata::new();
+    over.insert("key", "12345678").expect("valid");
+    let mut encoded = BytesMut::new();
+    over.encode(&mut encoded);
+    let ok = Status::ok().with_metadata(over.clone());
+    let refused = Status::rejected(Code::UNAVAILABLE, "later").with_metadata(over.clone());
+    let lane = async {
+        let mut lane = accept(&quic, LANE).await;
+        let mut replies = Vec::new();
+        for (id, status) in [(0, &ok), (1, &refused)] {
+            replies.extend(lane_reply(
+                id,
+                status,
+                if status.is_ok() { &[1] } else { &[] },
+            ));
+        }
+        let mut initial = BytesMut::new();
+        put_lane_reply(&mut initial, 2, 0, &over, &Status::ok(), &[1]);
+        replies.extend(initial);
+        for _ in 0..3 {
+            assert!(lane.frame().await.is_some());
+        }
+        lane.write(&replies).await;
+        lane
+    };
+    let calls = async {
+        let calls = tokio::join!(
+            unary(&client, "once", int(1)),
+            unary(&client, "once", int(1)),
+            unary(&client, "once", int(1))
+        );
+        for (result, which, ran) in [
+            (calls.0, "trailing", true),
+            (calls.1, "trailing", false),
+            (calls.2, "initial", true),
+        ] {
+            let error = result.expect_err("over");
+            let text =
+                format!("the {which} metadata of the answer has 11 bytes: 10 are taken here");
+            says(
+                &error.status,
+                Code::RESOURCE_EXHAUSTED,
+                &[&text, "max_metadata"],
+            );
+            assert_eq!(error.status.may_have_run, ran, "{error}");
+        }
+    };
+    let (_lane, ()) = tokio::join!(lane, calls);
+    for (bytes, which) in [
+        (frame(kind::METADATA, &encoded), "initial"),
+        (status(&ok), "trailing"),
+        (status(&refused), "trailing"),
+    ] {
+        let (_, error) = streamed(&client, &quic, "count", &bytes, Some(true)).await;
+        let text = format!("the {which} metadata of the answer has 11 bytes");
+        says(
+            &error.status,
+            Code::RESOURCE_EXHAUSTED,
+            &[&text, "max_metadata"],
+        );
+    }
+    assert!(quic.close_reason().is_none(), "only the calls failed");
 }
 
 #[tokio::test]

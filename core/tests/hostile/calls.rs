@@ -8,7 +8,7 @@ use aster::{Code, Codec, Metadata, Status};
 
 use crate::common::{blob, int, reaches};
 use crate::wire_peer::{
-    CALL, Dialler, call_frame, encoded, field, frame, header, refused, says, soon,
+    CALL, Dialler, LANE, call_frame, encoded, field, frame, header, lane_call, refused, says, soon,
 };
 use crate::{Arena, common};
 
@@ -528,6 +528,26 @@ async fn c2_a_deadline_ends_a_call_whose_message_never_comes() {
     let began = std::time::Instant::now();
     arena.server.drain(Duration::from_secs(8)).await;
     assert!(began.elapsed() < Duration::from_secs(4));
+}
+
+#[tokio::test]
+async fn c9_a_call_with_more_metadata_than_the_server_takes_is_refused() {
+    let mut options = common::server_options();
+    options.endpoint.limits.metadata = 10;
+    let arena = Arena::with("shared", options).await;
+    let peer = arena.peer().await;
+    let mut header = header("echo");
+    header.metadata.insert("key", "12345678").expect("valid");
+    let header = encoded(&header);
+    let mut lane = peer
+        .open_with(LANE, &lane_call(0, 0, &header, &blob(1)))
+        .await;
+    let mut call = peer.open_with(CALL, &frame(kind::CALL, &header)).await;
+    for status in [lane.reply(0).await.0, call.status().await] {
+        let text = "the metadata of the call has 11 bytes: 10 are taken here";
+        refused(&status, Code::RESOURCE_EXHAUSTED, &[text, "max_metadata"]);
+    }
+    arena.others_are_served().await;
 }
 
 #[tokio::test]
