@@ -1,0 +1,85 @@
+/** From source files to metadata. */
+
+import type { SourceMetadata, SourceNamedType, SourceService, TypeKey } from "../metadata/types.js";
+import type { Modules, SourceModule } from "./modules.js";
+import { Problems, SourceError } from "./problems.js";
+import { type Inferred, Reader, type Scope } from "./reader.js";
+import { readServices } from "./services.js";
+
+export interface Generated {
+  readonly metadata: SourceMetadata;
+  /** Numbers whose width was inferred, in the order of the source. */
+  readonly inferred: readonly Inferred[];
+  /** Modules that declare classes among the types and services, by key. */
+  readonly classes: ReadonlyMap<TypeKey, SourceModule>;
+}
+
+export interface GenerateOptions {
+  /** Paths in error texts are relative to it. */
+  readonly folder: string;
+  /** The text of a file that differs from what is on disk, by path. */
+  readonly texts?: ReadonlyMap<string, string>;
+}
+
+/**
+ * The metadata of all services and wire types that `files` declare, with everything they reach. Throws a SourceError with all that
+ * is wrong.
+ */
+export function generate(modules: Modules, files: readonly string[], options: GenerateOptions): Generated {
+  const reader = new Reader(modules, new Problems());
+  const services = new Map<TypeKey, SourceService>();
+  for (const file of files) {
+    const module = modules.read(file, reader.problems, options.texts?.get(file));
+    if (module.declarationFile) continue;
+    for (const [key, service] of readServices(reader, module)) {
+      services.set(key, service);
+      reader.classes.set(key, module);
+    }
+    readWireTypes(reader, module);
+  }
+  checkTags(reader);
+  if (reader.problems.count > 0) throw new SourceError(reader.problems.lines(options.folder));
+  const metadata: SourceMetadata = {
+    format: 1,
+    types: sorted(Object.entries(reader.types)) as Record<TypeKey, SourceNamedType>,
+    services: sorted(services) as Record<TypeKey, SourceService>,
+  };
+  return { metadata, inferred: [...reader.inferred.values()], classes: reader.classes };
+}
+
+/** Classes marked `@WireType` that no service of this run may reach: for typed clients, and services elsewhere. */
+function readWireTypes(reader: Reader, module: SourceModule): void {
+  const scope: Scope = { module, parameters: new Map() };
+  for (const [name, declarations] of module.declarations) {
+    const declared = declarations.find((each) => each.node.type === "ClassDeclaration");
+    if (declared?.node.type !== "ClassDeclaration") continue;
+    if (reader.decoration(declared.node.decorators, scope, "WireType") === undefined) continue;
+    reader.wireClass({ kind: "declared", module, name, declarations }, name, scope, declared.node);
+  }
+}
+
+/** One tag is one type. The core checks it too, but does not know the files. */
+function checkTags(reader: Reader): void {
+  const byTag = new Map<string, TypeKey>();
+  for (const [key, type] of Object.entries(reader.types)) {
+    if (type.tag === undefined) continue;
+    const other = byTag.get(type.tag);
+    if (other === undefined) {
+      byTag.set(type.tag, key);
+    } else if (JSON.stringify(reader.types[other]) !== JSON.stringify(type)) {
+      const module = reader.classes.get(key);
+      const declared = module?.declarations.get(key.slice(key.lastIndexOf("#") + 1))?.[0];
+      if (module === undefined || declared === undefined) continue;
+      reader.problem(
+        { module, parameters: new Map() },
+        declared.node,
+        `${type.name}: ${other.replace("#", " has ")} under the wire type "${type.tag}" too, with other fields; give one of ` +
+          "them another",
+      );
+    }
+  }
+}
+
+function sorted<T>(entries: Iterable<[string, T]>): Record<string, T> {
+  return Object.fromEntries([...entries].sort(([a], [b]) => (a < b ? -1 : a > b ? 1 : 0)));
+}

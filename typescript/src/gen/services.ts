@@ -1,0 +1,252 @@
+/** Service classes: their methods, parameters and results. */
+
+import type { Class, MethodDefinition, ParamPattern, TSType } from "oxc-parser";
+
+import type { SourceMethod, SourceService, SourceType, TypeKey } from "../metadata/types.js";
+import { docBefore } from "./docs.js";
+import type { Declared, SourceModule } from "./modules.js";
+import { isIdentifier, type Reader, type Scope } from "./reader.js";
+import { isOptional } from "./structs.js";
+
+const PATTERNS: Readonly<Record<string, SourceMethod["pattern"]>> = {
+  Rpc: "unary",
+  ServerStream: "server_stream",
+  ClientStream: "client_stream",
+  BidiStream: "bidi_stream",
+};
+
+/** What may stand for a stream that a method takes or gives. */
+const STREAMS: ReadonlySet<string> = new Set(["AsyncIterable", "AsyncIterableIterator", "AsyncGenerator"]);
+
+/** The services of a module, by key. */
+export function readServices(reader: Reader, module: SourceModule): Map<TypeKey, SourceService> {
+  const services = new Map<TypeKey, SourceService>();
+  const scope: Scope = { module, parameters: new Map() };
+  for (const [name, declarations] of module.declarations) {
+    for (const declared of declarations) {
+      const { node } = declared;
+      if (node.type !== "ClassDeclaration") continue;
+      if (reader.decoration(node.decorators, scope, "Service") === undefined) continue;
+      services.set(`${module.name}#${name}`, readService(reader, declared, node, scope, name));
+    }
+  }
+  return services;
+}
+
+function readService(reader: Reader, declared: Declared, node: Class, scope: Scope, name: string): SourceService {
+  const methods = new Map<string, SourceMethod>();
+  readMethods(reader, node, scope, name, methods);
+  const end = node.decorators.at(-1)?.end ?? node.start;
+  const doc = docBefore(scope.module, declared.start, node.start, end).text;
+  return { name, methods: [...methods.values()], ...(doc === undefined ? {} : { doc }) };
+}
+
+/** Inherited methods first; a method that is declared again replaces the inherited one. */
+function readMethods(
+  reader: Reader,
+  node: Class,
+  scope: Scope,
+  owner: string,
+  methods: Map<string, SourceMethod>,
+): void {
+  const parent = node.superClass;
+  if (parent?.type === "Identifier") {
+    const entity = reader.modules.lookup(scope.module, parent.name, reader.problems);
+    const base =
+      entity.kind === "declared"
+        ? entity.declarations.map((each) => each.node).find((each) => each.type === "ClassDeclaration")
+        : undefined;
+    if (entity.kind === "declared" && base !== undefined) {
+      const args = node.superTypeArguments?.params ?? [];
+      readMethods(reader, base, reader.bind(base.typeParameters, args, entity.module, scope), owner, methods);
+    }
+  }
+  for (const member of node.body.body) {
+    if (member.type !== "MethodDefinition" && member.type !== "PropertyDefinition") continue;
+    for (const decorator of member.decorators) {
+      const callee =
+        decorator.expression.type === "CallExpression" ? decorator.expression.callee : decorator.expression;
+      const decoratorName = reader.asterName(callee, scope) ?? "";
+      const pattern = PATTERNS[decoratorName];
+      if (pattern === undefined) continue;
+      const key = member.key;
+      const name = key.type === "Identifier" && !member.computed ? key.name : key.type === "Literal" ? key.value : null;
+      if (typeof name !== "string") {
+        reader.problem(scope, key, `${owner}: a method with a computed or private name cannot be called; name it`);
+      } else if (member.type === "PropertyDefinition" || member.kind !== "method" || member.static) {
+        reader.problem(scope, key, `${owner}.${name}: @${decoratorName} marks a method of instances; make it one`);
+      } else {
+        methods.set(name, readMethod(reader, member, scope, owner, name, pattern, decoratorName));
+      }
+    }
+  }
+}
+
+function readMethod(
+  reader: Reader,
+  member: MethodDefinition,
+  scope: Scope,
+  owner: string,
+  name: string,
+  pattern: SourceMethod["pattern"],
+  decorator: string,
+): SourceMethod {
+  const what = `${owner}.${name}`;
+  if (!isIdentifier(name))
+    reader.problem(scope, member.key, `${what}: the name of a method is an identifier; rename it`);
+  const streams = pattern === "client_stream" || pattern === "bidi_stream";
+  const params = member.value.params.filter((each) => !(each.type === "Identifier" && each.name === "this"));
+  const last = params.at(-1);
+  const context = last !== undefined && isContext(reader, last, scope);
+  const given = context ? params.slice(0, -1) : params;
+  const parameters: SourceMethod["parameters"][number][] = [];
+  given.forEach((each, index) => {
+    const parameter = readParameter(reader, each, scope, what, index, streams ? decorator : null);
+    if (parameter !== undefined) parameters.push(parameter);
+  });
+  if (streams && given.length !== 1) {
+    reader.problem(
+      scope,
+      given[1] ?? member.key,
+      `${what}: a @${decorator} method takes one stream, such as \`items: AsyncIterable<Item>\`, and perhaps a CallContext`,
+    );
+  }
+  const end = member.decorators.at(-1)?.end ?? member.start;
+  const doc = docBefore(scope.module, member.start, end, member.key.start).text;
+  return {
+    name,
+    pattern,
+    parameters,
+    context,
+    response: readResponse(reader, member, scope, what, pattern, decorator),
+    ...(doc === undefined ? {} : { doc }),
+  };
+}
+
+function typeOf(param: ParamPattern): TSType | null {
+  const pattern = param.type === "AssignmentPattern" ? param.left : param;
+  if (!("typeAnnotation" in pattern)) return null;
+  return pattern.typeAnnotation?.typeAnnotation ?? null;
+}
+
+function isContext(reader: Reader, param: ParamPattern, scope: Scope): boolean {
+  const visit = (type: TSType | null): boolean => {
+    if (type?.type === "TSUnionType") return type.types.some(visit);
+    if (type?.type !== "TSTypeReference") return false;
+    const entity = reader.entity(type.typeName, scope);
+    return entity?.kind === "aster" && entity.name === "CallContext";
+  };
+  return visit(typeOf(param));
+}
+
+function readParameter(
+  reader: Reader,
+  param: ParamPattern,
+  scope: Scope,
+  method: string,
+  index: number,
+  stream: string | null,
+): SourceMethod["parameters"][number] | undefined {
+  if (param.type === "RestElement") {
+    reader.problem(scope, param, `${method}: a rest parameter has no fixed fields; take an array instead`);
+    return undefined;
+  }
+  const pattern = param.type === "AssignmentPattern" ? param.left : param;
+  // A destructured request object has no name of its own, and needs none: its type is the request.
+  const name = pattern.type === "Identifier" ? pattern.name : index === 0 ? "request" : `request${index}`;
+  const node = typeOf(param);
+  if (node === null) {
+    reader.problem(scope, param, `${method}: nothing says what type \`${name}\` has; write \`${name}: Type\``);
+    return undefined;
+  }
+  const what = `${method}(${name})`;
+  if (stream !== null) {
+    const item = argumentOf(reader, node, scope, STREAMS);
+    if (item === undefined) {
+      reader.problem(
+        scope,
+        node,
+        `${what}: a @${stream} method takes a stream; write \`${name}: AsyncIterable<Item>\``,
+      );
+      return undefined;
+    }
+    return { name, type: reader.type(item.node, item.scope, { what }), optional: false };
+  }
+  if (argumentOf(reader, node, scope, STREAMS) !== undefined) {
+    reader.problem(
+      scope,
+      node,
+      `${what}: only @ClientStream and @BidiStream methods take a stream; use one of them, or an array`,
+    );
+    return undefined;
+  }
+  const initialiser = param.type === "AssignmentPattern" ? param.right : null;
+  const type = reader.type(node, scope, { what, initialiser });
+  const optional = initialiser !== null || ("optional" in pattern && isOptional(pattern));
+  return { name, type, optional };
+}
+
+function readResponse(
+  reader: Reader,
+  member: MethodDefinition,
+  scope: Scope,
+  what: string,
+  pattern: SourceMethod["pattern"],
+  decorator: string,
+): SourceType {
+  const node = member.value.returnType?.typeAnnotation;
+  const streams = pattern === "server_stream" || pattern === "bidi_stream";
+  const form = streams ? "AsyncGenerator<Item>" : "Promise<Answer>";
+  if (node === undefined) {
+    return reader.problem(
+      scope,
+      member.key,
+      `${what}: nothing says what it returns; write \`: ${form}\` after its parameters`,
+    );
+  }
+  const about = { what: `${what} result` };
+  const item = argumentOf(reader, node, scope, STREAMS);
+  if (streams) {
+    if (item !== undefined) return reader.type(item.node, item.scope, about);
+    return reader.problem(
+      scope,
+      node,
+      `${what}: a @${decorator} method returns a stream; write \`: ${form}\`, or use ` +
+        `${pattern === "bidi_stream" ? "@ClientStream" : "@Rpc"} for one answer`,
+    );
+  }
+  if (item !== undefined) {
+    return reader.problem(
+      scope,
+      node,
+      `${what}: a @${decorator} method returns one answer; use ` +
+        `${pattern === "client_stream" ? "@BidiStream" : "@ServerStream"} for a stream`,
+    );
+  }
+  const awaited = argumentOf(reader, node, scope, new Set(["Promise", "PromiseLike"]));
+  return awaited === undefined ? reader.type(node, scope, about) : reader.type(awaited.node, awaited.scope, about);
+}
+
+/** The first type argument of a reference to one of the global `names`, also through aliases. */
+function argumentOf(
+  reader: Reader,
+  node: TSType,
+  scope: Scope,
+  names: ReadonlySet<string>,
+): { readonly node: TSType; readonly scope: Scope } | undefined {
+  if (node.type === "TSParenthesizedType") return argumentOf(reader, node.typeAnnotation, scope, names);
+  if (node.type !== "TSTypeReference") return undefined;
+  if (node.typeName.type === "Identifier") {
+    const bound = scope.parameters.get(node.typeName.name);
+    if (bound !== undefined) return argumentOf(reader, bound.node, bound.scope, names);
+  }
+  const args = node.typeArguments?.params ?? [];
+  const entity = reader.entity(node.typeName, scope);
+  if (entity?.kind === "global") {
+    return names.has(entity.name) && args[0] !== undefined ? { node: args[0], scope } : undefined;
+  }
+  if (entity?.kind !== "declared") return undefined;
+  const alias = entity.declarations.find((each) => each.node.type === "TSTypeAliasDeclaration")?.node;
+  if (alias?.type !== "TSTypeAliasDeclaration" || alias.typeAnnotation.type === "TSUnionType") return undefined;
+  return argumentOf(reader, alias.typeAnnotation, reader.bind(alias.typeParameters, args, entity.module, scope), names);
+}
