@@ -60,10 +60,7 @@ impl Server {
     pub async fn start(services: Vec<Service>, options: ServerOptions) -> Result<Self, Status> {
         let registry = contracts::registry(services)?;
         let net = Net::bind(&options.endpoint, true).await?;
-        let me = Introduction {
-            agent: options.endpoint.agent.clone(),
-            limits: options.endpoint.limits,
-        };
+        let me = Introduction::from(&options.endpoint);
         let inner = Arc::new(Inner {
             net,
             registry,

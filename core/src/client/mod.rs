@@ -197,10 +197,7 @@ impl Client {
     async fn dial(&self) -> Result<Arc<Conn>, Status> {
         let inner = &self.0;
         let end = Instant::now() + inner.options.connect_timeout;
-        let me = Introduction {
-            agent: inner.options.endpoint.agent.clone(),
-            limits: inner.options.endpoint.limits,
-        };
+        let me = Introduction::from(&inner.options.endpoint);
         let mut first: Option<Status> = None;
         for (at, address) in inner.addresses.iter().enumerate() {
             let left = end.saturating_duration_since(Instant::now());

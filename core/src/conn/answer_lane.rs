@@ -2,7 +2,6 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use aster_proto::call::{self, CallHeader, LaneFrame, RouteRef};
 use aster_proto::close;
@@ -295,12 +294,12 @@ async fn wait_for_reader(conn: &Arc<Conn>) -> bool {
             drained.await;
         }
     };
-    let stall = Duration::from_millis(limits::LANE_STALL_MS);
+    let stall = conn.lane_stall;
     tokio::select! {
         () = wait => true,
         _ = conn.closed() => false,
         () = tokio::time::sleep(stall) => {
-            let text = format!("answers were left unread for {} s: read answers while sending calls", stall.as_secs());
+            let text = format!("answers were left unread for {:.1} s: read answers while sending calls", stall.as_secs_f64());
             tracing::warn!(target: "aster", peer = %conn.peer_id, "connection closed, {text}");
             conn.close(close::connection::LANE_STALLED, &text, Status::transport(Code::UNAVAILABLE, text.clone(), true));
             false

@@ -19,6 +19,7 @@ use tokio::time::timeout;
 use super::sink::Sink;
 use super::source::{Budget, Source, SourceError};
 use super::{Conn, Peer, Phase};
+use crate::options::EndpointOptions;
 use crate::service::Registry;
 
 /// The sending half of the control stream, and the pings that wait for their answer.
@@ -52,11 +53,23 @@ impl ControlStream {
     }
 }
 
-/// What one side says of itself in the handshake.
+/// This side of its connections: what it says of itself in the handshake, and what it allows a peer.
 #[derive(Debug, Clone)]
 pub(crate) struct Introduction {
     pub(crate) agent: String,
     pub(crate) limits: Limits,
+    /// See [`EndpointOptions::lane_stall`].
+    pub(crate) lane_stall: Duration,
+}
+
+impl From<&EndpointOptions> for Introduction {
+    fn from(options: &EndpointOptions) -> Self {
+        Self {
+            agent: options.agent.clone(),
+            limits: options.limits,
+            lane_stall: options.lane_stall,
+        }
+    }
 }
 
 /// Closes a connection whose handshake nobody waits for any more; its streams would keep it open.
@@ -100,7 +113,7 @@ impl Conn {
         registry: Arc<Registry>,
         me: &Introduction,
     ) -> Result<Arc<Self>, Status> {
-        let conn = Self::new(quic, registry, me.limits, Arc::default());
+        let conn = Self::new(quic, registry, me, Arc::default());
         let wait = Duration::from_millis(limits::HANDSHAKE_MS);
         let guard = CloseOnDrop(Some(conn.clone()));
         let outcome = timeout(wait, conn.clone().shake_hands(me)).await;
@@ -189,7 +202,7 @@ impl Conn {
         me: Arc<Introduction>,
         budget: Arc<Budget>,
     ) -> Arc<Self> {
-        let conn = Self::new(quic, registry, me.limits, budget);
+        let conn = Self::new(quic, registry, &me, budget);
         // Set once: this is the only place on the accepting side.
         let _ = conn.control_intro.set(me);
         tokio::spawn(conn.clone().accept_streams());

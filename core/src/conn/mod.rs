@@ -15,6 +15,7 @@ pub(crate) mod timers;
 
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use aster_proto::close;
 use aster_proto::control::{CloseSession, Control, Goaway, Offer};
@@ -56,6 +57,7 @@ pub(crate) struct Conn {
     pub(crate) peer_id: Arc<str>,
     pub(crate) registry: Arc<Registry>,
     pub(crate) limits: Limits,
+    pub(crate) lane_stall: Duration,
     pub(crate) timers: Arc<Timers>,
     pub(crate) budget: Arc<Budget>,
     pub(crate) lane: Lane,
@@ -82,9 +84,10 @@ impl Conn {
     fn new(
         quic: Connection,
         registry: Arc<Registry>,
-        limits: Limits,
+        me: &Introduction,
         budget: Arc<Budget>,
     ) -> Arc<Self> {
+        let limits = me.limits;
         let peer_id: Arc<str> = quic.remote_id().to_string().into();
         let (phase, _) = watch::channel(Phase::Admitting);
         Arc::new(Self {
@@ -92,6 +95,7 @@ impl Conn {
             peer_id,
             registry,
             limits,
+            lane_stall: me.lane_stall,
             timers: Arc::default(),
             budget,
             lane: Lane::default(),

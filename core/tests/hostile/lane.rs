@@ -478,6 +478,37 @@ async fn c9_answers_left_unread_pause_the_lane_and_nobody_elses() {
 }
 
 #[tokio::test]
+async fn c9_answers_left_unread_for_too_long_close_the_connection_by_name() {
+    let mut options = server_options();
+    options.endpoint.lane_stall = Duration::from_millis(400);
+    let arena = Arena::with("shared", options).await;
+    let peer = arena.peer().await;
+    let mut lane = peer.open(LANE).await;
+    let flood = async {
+        let mut id = 0;
+        loop {
+            let call = lane_call(id, 0, &encoded(&header("echo")), &blob(8_000));
+            // Written until the connection ends; after the windows and the backlog are full, this waits for that.
+            if !lane.try_write(&call).await {
+                return id;
+            }
+            id += 1;
+        }
+    };
+    let (taken, (code, reason)) = tokio::join!(flood, closed(&peer.quic));
+    assert_eq!(code, 6, "LANE_STALLED");
+    assert!(
+        reason.contains("left unread for 0.4 s") && reason.contains("read answers"),
+        "{reason}"
+    );
+    assert!(
+        taken < 2_000,
+        "{taken} calls were taken with no answer read"
+    );
+    arena.others_are_served().await;
+}
+
+#[tokio::test]
 async fn c9_a_handler_that_panics_before_its_first_await_ends_its_own_call() {
     let service = aster::Handlers::new(crate::bystanders_contract())
         .unary("echo", |_, request: bytes::Bytes| {
