@@ -10,7 +10,7 @@ use aster_proto::close;
 use aster_proto::limits;
 use aster_proto::status::{Code, Status};
 use iroh::endpoint::{Incoming, VarInt};
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
@@ -24,6 +24,8 @@ use crate::service::{Registry, Service};
 
 /// How long the close hooks and last answers may take once the connections are being closed.
 const LAST_WORDS: Duration = Duration::from_millis(500);
+/// How long a connection that is not taken may be in coming up, to be told so.
+const TURNING_AWAY: Duration = Duration::from_secs(1);
 
 /// A server: it takes calls from its start until it is closed or dropped.
 #[derive(Clone)]
@@ -40,6 +42,8 @@ struct Inner {
     conns: Mutex<HashMap<u64, Arc<Conn>>>,
     next: Mutex<u64>,
     unadmitted: AtomicUsize,
+    /// Places for connections that are being told why they are not taken.
+    turning_away: Arc<Semaphore>,
     draining: AtomicBool,
     closed: watch::Sender<bool>,
 }
@@ -69,6 +73,7 @@ impl Server {
             conns: Mutex::default(),
             next: Mutex::default(),
             unadmitted: AtomicUsize::new(0),
+            turning_away: Arc::new(Semaphore::new(limits::MAX_TURNED_AWAY)),
             draining: AtomicBool::new(false),
             closed: watch::channel(false).0,
         });
@@ -186,15 +191,36 @@ impl Inner {
                 _ = closed.wait_for(|closed| *closed) => return,
             };
             let Some(incoming) = incoming else { return };
-            if self.unadmitted.load(Ordering::Acquire) >= limits::MAX_UNADMITTED
-                || self.draining.load(Ordering::Acquire)
-            {
-                incoming.refuse();
+            if let Some((code, reason)) = self.closed_door() {
+                match self.turning_away.clone().try_acquire_owned() {
+                    Ok(place) => drop(tokio::spawn(async move {
+                        turn_away(incoming, code, &reason).await;
+                        drop(place);
+                    })),
+                    // Too many of them: a refusal without a reason costs next to nothing.
+                    Err(_) => incoming.refuse(),
+                }
                 continue;
             }
             self.unadmitted.fetch_add(1, Ordering::AcqRel);
             tokio::spawn(self.clone().take(incoming));
         }
+    }
+
+    /// Why no connection is taken now, if none is.
+    fn closed_door(&self) -> Option<(u32, String)> {
+        if self.draining.load(Ordering::Acquire) {
+            let reason = "the server is shutting down".to_owned();
+            return Some((close::connection::GOING_AWAY, reason));
+        }
+        if self.unadmitted.load(Ordering::Acquire) < limits::MAX_UNADMITTED {
+            return None;
+        }
+        let reason = format!(
+            "{} others wait for admission, the most allowed: try again in a few seconds",
+            limits::MAX_UNADMITTED
+        );
+        Some((close::connection::BUSY, reason))
     }
 
     async fn take(self: Arc<Self>, incoming: Incoming) {
@@ -262,6 +288,16 @@ impl Inner {
         // Its sessions' hooks may still run; a server that shuts down in this moment waits for them here.
         conn.wait_hooks().await;
         self.conns().remove(&number);
+    }
+}
+
+/// Closes a connection as soon as it is up: before that nothing can be said on it.
+async fn turn_away(incoming: Incoming, code: u32, reason: &str) {
+    let Ok(accepting) = incoming.accept() else {
+        return;
+    };
+    if let Ok(Ok(quic)) = timeout(TURNING_AWAY, accepting).await {
+        quic.close(VarInt::from_u32(code), reason.as_bytes());
     }
 }
 

@@ -10,12 +10,14 @@ pub mod connection {
     pub const REFUSED: u32 = 2;
     /// No complete handshake in time.
     pub const HANDSHAKE_TIMEOUT: u32 = 3;
-    /// Too many connections, of this peer or waiting for admission.
+    /// Too many connections of this peer.
     pub const TOO_MANY: u32 = 4;
     /// The server drained and is going away.
     pub const GOING_AWAY: u32 = 5;
     /// The peer left its answers on the lane unread for too long.
     pub const LANE_STALLED: u32 = 6;
+    /// Too many others wait for admission: a try in a few seconds may do.
+    pub const BUSY: u32 = 7;
 }
 
 /// QUIC application error codes of RESET_STREAM and STOP_SENDING.

@@ -27,8 +27,11 @@ pub const PRE_ADMISSION_STREAMS: u32 = 8;
 pub const PRE_ADMISSION_WINDOW: u32 = 64 << 10;
 /// Time from connecting to a complete `Hello`, and from `Hello` to its answer, in milliseconds. Then the connection is closed.
 pub const HANDSHAKE_MS: u64 = 5_000;
-/// Connections that may be waiting for admission at once, over all peers. Beyond it new ones are refused.
+/// Connections that may be waiting for admission at once, over all peers. Beyond it new ones are closed, with a reason.
 pub const MAX_UNADMITTED: usize = 256;
+/// Connections that are being told at once that they are one too many. Beyond it new ones are refused without a reason,
+/// which costs no handshake.
+pub const MAX_TURNED_AWAY: usize = 32;
 /// Connection window after admission, in bytes.
 pub const CONNECTION_WINDOW: u32 = 16 << 20;
 /// Window of one stream, in bytes. More than 2 MB lets packet loss kill the connection (docs/decisions.md).

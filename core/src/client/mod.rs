@@ -116,7 +116,7 @@ impl Client {
             Ok(_) => Ok(client),
             Err(status) => {
                 client.0.net.close().await;
-                Err(failed(status))
+                Err(Failure::of(status, "connect", &client.peer()))
             }
         }
     }

@@ -399,6 +399,9 @@ pub(crate) fn close_status(reason: &ConnectionError) -> Status {
                 Ok(close::connection::LANE_STALLED) => {
                     unavailable(format!("the peer gave up: {said}"))
                 }
+                Ok(close::connection::BUSY) => {
+                    unavailable(format!("the peer takes no new connections now: {said}"))
+                }
                 _ => unavailable(format!(
                     "the peer closed the connection with code {code}: {said}"
                 )),
