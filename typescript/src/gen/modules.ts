@@ -8,7 +8,6 @@ import {
   type ExportSpecifier,
   type ImportDeclaration,
   type ModuleExportName,
-  type Program as ParsedProgram,
   parseSync,
   type Statement,
   type TSEnumDeclaration,
@@ -56,7 +55,7 @@ export interface SourceModule {
   /** The specifiers of `export * from`. */
   readonly stars: readonly string[];
   readonly comments: readonly Comment[];
-  readonly program: ParsedProgram;
+  readonly syntaxErrors: readonly { readonly start: number; readonly message: string }[];
 }
 
 /** What a name stands for. */
@@ -93,14 +92,17 @@ export class Modules {
   read(path: string, problems: Problems, text?: string): SourceModule {
     const cached = this.#modules.get(path);
     const modifiedMs = statSync(path).mtimeMs;
-    if (cached !== undefined && cached.modifiedMs === modifiedMs && (text === undefined || cached.module.text === text))
-      return cached.module;
-    const module = this.#parse(path, text ?? readFileSync(path, "utf8"), problems);
-    this.#modules.set(path, { module, modifiedMs });
+    const fresh = cached?.modifiedMs === modifiedMs && (text === undefined || cached.module.text === text);
+    const module = fresh ? cached.module : this.#parse(path, text ?? readFileSync(path, "utf8"));
+    if (!fresh) this.#modules.set(path, { module, modifiedMs });
+    // What others published is theirs to mend.
+    if (!module.declarationFile) {
+      for (const error of module.syntaxErrors) problems.add(placeIn(module, error), error.message);
+    }
     return module;
   }
 
-  #parse(path: string, text: string, problems: Problems): SourceModule {
+  #parse(path: string, text: string): SourceModule {
     const declarationFile = /\.d\.[cm]?ts$/.test(path);
     const parsed = parseSync(path, text, {
       lang: declarationFile ? "dts" : /\.[cm]?tsx$/.test(path) ? "tsx" : "ts",
@@ -108,9 +110,6 @@ export class Modules {
       sourceType: path.endsWith(".cts") ? "unambiguous" : "module",
       preserveParens: false,
     });
-    for (const error of parsed.errors) {
-      problems.add({ file: path, text, offset: error.labels[0]?.start ?? 0 }, error.message);
-    }
     const names = new Names();
     for (const statement of parsed.program.body) names.take(statement as Statement);
     return {
@@ -120,7 +119,7 @@ export class Modules {
       declarationFile,
       esm: parsed.module.hasModuleSyntax,
       comments: parsed.comments,
-      program: parsed.program,
+      syntaxErrors: parsed.errors.map((each) => ({ start: each.labels[0]?.start ?? 0, message: each.message })),
       ...names,
     };
   }

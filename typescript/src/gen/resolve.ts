@@ -47,6 +47,15 @@ export class Resolver {
     return { kind: "missing" };
   }
 
+  /** The file that tsconfig `paths` or `baseUrl` send a bare specifier to, if one is there. */
+  mapped(file: string, specifier: string): string | undefined {
+    for (const candidate of this.#mapped(file, specifier)) {
+      const { path } = this.#resolver.resolveDtsSync(file, candidate);
+      if (path !== undefined) return path;
+    }
+    return undefined;
+  }
+
   /** Where tsconfig `paths` and `baseUrl` send a bare specifier. */
   #mapped(file: string, specifier: string): string[] {
     if (/^(?:\.{1,2}(?:\/|$)|\/|#)/.test(specifier)) return [];

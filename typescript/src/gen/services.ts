@@ -1,6 +1,6 @@
 /** Service classes: their methods, parameters and results. */
 
-import type { Class, MethodDefinition, ParamPattern, TSType } from "oxc-parser";
+import type { Class, MethodDefinition, ParamPattern, PropertyDefinition, TSType } from "oxc-parser";
 
 import type { SourceMethod, SourceService, SourceType, TypeKey } from "../metadata/types.js";
 import { docBefore } from "./docs.js";
@@ -54,7 +54,7 @@ function readMethods(
     const entity = reader.modules.lookup(scope.module, parent.name, reader.problems);
     const base =
       entity.kind === "declared"
-        ? entity.declarations.map((each) => each.node).find((each) => each.type === "ClassDeclaration")
+        ? entity.declarations.map((each) => each.node).find((each): each is Class => each.type === "ClassDeclaration")
         : undefined;
     if (entity.kind === "declared" && base !== undefined) {
       const args = node.superTypeArguments?.params ?? [];
@@ -73,7 +73,7 @@ function readMethods(
       const name = key.type === "Identifier" && !member.computed ? key.name : key.type === "Literal" ? key.value : null;
       if (typeof name !== "string") {
         reader.problem(scope, key, `${owner}: a method with a computed or private name cannot be called; name it`);
-      } else if (member.type === "PropertyDefinition" || member.kind !== "method" || member.static) {
+      } else if (!isMethod(member) || member.kind !== "method" || member.static) {
         reader.problem(scope, key, `${owner}.${name}: @${decoratorName} marks a method of instances; make it one`);
       } else {
         methods.set(name, readMethod(reader, member, scope, owner, name, pattern, decoratorName));
@@ -121,6 +121,10 @@ function readMethod(
     response: readResponse(reader, member, scope, what, pattern, decorator),
     ...(doc === undefined ? {} : { doc }),
   };
+}
+
+function isMethod(member: MethodDefinition | PropertyDefinition): member is MethodDefinition {
+  return member.type === "MethodDefinition";
 }
 
 function typeOf(param: ParamPattern): TSType | null {
