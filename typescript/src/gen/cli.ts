@@ -112,7 +112,7 @@ function once(modules: Modules, folder: string, options: Options, output: Output
     );
     return 1;
   }
-  if (!options.quiet) printInferred(generated, folder, output);
+  if (!options.quiet && !options.check) printInferred(generated, folder, output);
   const { types, services } = generated.metadata;
   const found = `${plural(Object.keys(services).length, "service")} and ${plural(Object.keys(types).length, "type")}`;
   if (Object.keys(services).length === 0 && Object.keys(types).length === 0) {

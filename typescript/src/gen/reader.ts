@@ -677,22 +677,36 @@ export class Reader {
       ...(tag === undefined ? {} : { tag }),
     };
     this.classes.set(key, module);
+    if (decorator.fields) {
+      const { doc, tag } = naming;
+      this.types[key] = {
+        kind: "struct",
+        name,
+        class: true,
+        given: true,
+        fields: [],
+        ...(tag && { tag }),
+        ...(doc && { doc }),
+      };
+      return { t: "ref", key };
+    }
     return this.struct(naming, true, () => fieldsOfClass(this, node, inner, name, true));
   }
 
-  /** The decorator of that name from this package, with its tag if it has one. */
+  /** The decorator of that name from this package: its tag, and whether it was given the types of fields. */
   decoration(
     decorators: readonly { readonly expression: Expression }[],
     scope: Scope,
     wanted: string,
-  ): { readonly tag?: string } | undefined {
+  ): { readonly tag?: string; readonly fields: boolean } | undefined {
     for (const { expression } of decorators) {
       const callee = expression.type === "CallExpression" ? expression.callee : expression;
       if (this.asterName(callee, scope) !== wanted) continue;
-      if (expression.type !== "CallExpression") return {};
+      if (expression.type !== "CallExpression") return { fields: false };
       const first = expression.arguments[0];
-      if (first?.type === "Literal" && typeof first.value === "string") return { tag: first.value };
-      return {};
+      const fields = expression.arguments.length > 1;
+      if (first?.type === "Literal" && typeof first.value === "string") return { tag: first.value, fields };
+      return { fields };
     }
     return undefined;
   }

@@ -1,6 +1,6 @@
 /** Service classes: their methods, parameters and results. */
 
-import type { Class, MethodDefinition, ParamPattern, PropertyDefinition, TSType } from "oxc-parser";
+import type { Class, Expression, MethodDefinition, ParamPattern, PropertyDefinition, TSType } from "oxc-parser";
 
 import type { SourceMethod, SourceService, SourceType, TypeKey } from "../metadata/types.js";
 import { docBefore } from "./docs.js";
@@ -15,8 +15,11 @@ const PATTERNS: Readonly<Record<string, SourceMethod["pattern"]>> = {
   BidiStream: "bidi_stream",
 };
 
-/** What may stand for a stream that a method takes or gives. */
+/** What may stand for a stream that a method takes. */
 const STREAMS: ReadonlySet<string> = new Set(["AsyncIterable", "AsyncIterableIterator", "AsyncGenerator"]);
+/** What may stand for a stream that a method gives. */
+const RESULTS: ReadonlySet<string> = new Set([...STREAMS, "Iterable", "IterableIterator", "Generator"]);
+const PROMISES: ReadonlySet<string> = new Set(["Promise", "PromiseLike"]);
 
 /** The services of a module, by key. */
 export function readServices(reader: Reader, module: SourceModule): Map<TypeKey, SourceService> {
@@ -76,10 +79,37 @@ function readMethods(
       } else if (!isMethod(member) || member.kind !== "method" || member.static) {
         reader.problem(scope, key, `${owner}.${name}: @${decoratorName} marks a method of instances; make it one`);
       } else {
-        methods.set(name, readMethod(reader, member, scope, owner, name, pattern, decoratorName));
+        const method = givesTypes(decorator.expression)
+          ? givenMethod(reader, member, scope, name, pattern)
+          : readMethod(reader, member, scope, owner, name, pattern, decoratorName);
+        methods.set(name, method);
       }
     }
   }
+}
+
+/** Whether a decorator has the types itself. */
+function givesTypes(expression: Expression): boolean {
+  const options = expression.type === "CallExpression" ? expression.arguments[0] : undefined;
+  if (options?.type !== "ObjectExpression") return false;
+  return options.properties.some(
+    (each) =>
+      each.type === "Property" &&
+      each.key.type === "Identifier" &&
+      ["request", "parameters", "response"].includes(each.key.name),
+  );
+}
+
+function givenMethod(
+  reader: Reader,
+  member: MethodDefinition,
+  scope: Scope,
+  name: string,
+  pattern: SourceMethod["pattern"],
+): SourceMethod {
+  const last = member.value.params.at(-1);
+  const context = last !== undefined && isContext(reader, last, scope);
+  return { name, pattern, parameters: [], context, response: { t: "any" }, given: true };
 }
 
 function readMethod(
@@ -209,8 +239,11 @@ function readResponse(
     );
   }
   const about = { what: `${what} result` };
-  const item = argumentOf(reader, node, scope, STREAMS);
+  const item = argumentOf(reader, node, scope, streams ? RESULTS : STREAMS);
+  const awaited = argumentOf(reader, node, scope, PROMISES);
   if (streams) {
+    const promised = awaited === undefined ? undefined : argumentOf(reader, awaited.node, awaited.scope, STREAMS);
+    if (promised !== undefined) return reader.type(promised.node, promised.scope, about);
     if (item !== undefined) return reader.type(item.node, item.scope, about);
     return reader.problem(
       scope,
@@ -227,7 +260,6 @@ function readResponse(
         `${pattern === "client_stream" ? "@BidiStream" : "@ServerStream"} for a stream`,
     );
   }
-  const awaited = argumentOf(reader, node, scope, new Set(["Promise", "PromiseLike"]));
   return awaited === undefined ? reader.type(node, scope, about) : reader.type(awaited.node, awaited.scope, about);
 }
 

@@ -249,6 +249,7 @@ function methodsDiffer(cls: AnyClass, service: SourceService, decorated: readonl
 }
 
 function fieldsDiffer(cls: AnyClass, type: SourceStruct): string | null {
+  if (type.given === true) return null;
   let value: object;
   try {
     value = Reflect.construct(cls as new () => object, []) as object;

@@ -54,6 +54,8 @@ export type SourceNamedType =
       readonly tag?: string;
       /** Declared by a class: values are its instances. Otherwise an interface or type: plain objects. */
       readonly class?: true;
+      /** `@WireType` has the types of its fields, so they were not read. */
+      readonly given?: true;
       /** Inherited fields first. */
       readonly fields: readonly SourceField[];
       readonly doc?: string;
@@ -79,6 +81,8 @@ export interface SourceMethod {
   readonly context: boolean;
   /** Of one message, without Promise or AsyncGenerator; void is null. */
   readonly response: SourceType;
+  /** Its decorator has the types, so they were not read. */
+  readonly given?: true;
   readonly doc?: string;
 }
 
