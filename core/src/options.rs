@@ -52,6 +52,9 @@ pub struct EndpointOptions {
     pub limits: Limits,
     /// Connections that one endpoint id may have open to this endpoint. Default: 16.
     pub max_connections_per_peer: usize,
+    /// Bytes of large answers (messages of 16 KiB and more) that handlers may have given and one peer not taken, over all
+    /// its connections. The call whose answer exceeds it fails `RESOURCE_EXHAUSTED`. Default: 256 MiB.
+    pub max_unsent: usize,
     /// How long a peer may leave more than 1 MiB of its small answers unread before its connection is closed. Its
     /// further calls are not taken meanwhile. Default: 30 s.
     pub lane_stall: Duration,
@@ -68,6 +71,7 @@ impl Default for EndpointOptions {
             agent: concat!("aster/", env!("CARGO_PKG_VERSION")).to_owned(),
             limits: Limits::default(),
             max_connections_per_peer: aster_proto::limits::MAX_CONNECTIONS_PER_PEER,
+            max_unsent: aster_proto::limits::MAX_UNSENT,
             lane_stall: Duration::from_millis(aster_proto::limits::LANE_STALL_MS),
         }
     }

@@ -17,6 +17,7 @@ use tokio::time::timeout;
 use crate::cancel::CancelCause;
 use crate::conn::Conn;
 use crate::conn::control::Introduction;
+use crate::conn::source::Budget;
 use crate::contracts;
 use crate::net::Net;
 use crate::options::ServerOptions;
@@ -266,7 +267,7 @@ impl Inner {
                 *next += 1;
                 *next
             };
-            let budget = budget.unwrap_or_default();
+            let budget = budget.unwrap_or_else(|| Budget::new(self.me.max_unsent));
             let conn = Conn::accept(quic, self.registry.clone(), self.me.clone(), budget);
             conns.insert(number, conn.clone());
             (number, conn)

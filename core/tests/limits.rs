@@ -491,6 +491,153 @@ async fn c9_a_gibibyte_of_zeros_costs_no_gibibyte() {
         .expect("the bystander is served");
 }
 
+const MIB: usize = 1 << 20;
+
+/// A server whose handlers make large answers, of which it holds 40 MiB for a peer.
+async fn maker() -> (Server, aster::Contract) {
+    let contract = aster::Contract::from_json(
+        r#"{"name": "Maker", "version": 1, "types": [], "methods": [
+            {"name": "make", "pattern": "unary", "request": {"t": "i64"}, "response": {"t": "bytes"}},
+            {"name": "many", "pattern": "server_stream", "request": {"t": "i64"}, "response": {"t": "bytes"}}]}"#,
+    )
+    .expect("a contract");
+    let size = |request: &[u8]| usize::try_from(common::as_int(request)).expect("a size");
+    let service = aster::Handlers::new(contract.clone())
+        .unary(
+            "make",
+            move |_, request| async move { Ok(blob(size(&request))) },
+        )
+        .server_stream("many", move |_, request, out| async move {
+            for _ in 0..100 {
+                out.send(blob(size(&request))).await?;
+            }
+            Ok(())
+        })
+        .build()
+        .expect("complete");
+    let mut options = server_options();
+    options.endpoint.max_unsent = 40 * MIB;
+    let server = Server::start(vec![service], options).await;
+    (server.expect("a server"), contract)
+}
+
+/// A header of a call to `Maker.<method>`.
+fn making(method: &str) -> Vec<u8> {
+    let mut header = header(method);
+    if let aster::proto::call::RouteRef::Full { route, .. } = &mut header.route {
+        route.service = "Maker";
+    }
+    encoded(&header)
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn c9_large_answers_that_are_left_unread_are_bounded_by_name() {
+    let _alone = ONE_AT_A_TIME.lock().await;
+    let (server, _) = maker().await;
+    let peer = Dialler::admitted(&server).await;
+    let mut lane = peer.open(LANE).await;
+    let before = resident();
+    for id in 0..600 {
+        lane.write(&lane_call(id, 0, &making("make"), &int(MIB as i64)))
+            .await;
+    }
+    let mut streams = Vec::new();
+    let mut failed = 0;
+    // Each is answered: by an error on the lane, or by a stream that stays unread.
+    while streams.len() + failed < 600 {
+        tokio::select! {
+            reply = lane.frame() => {
+                let (byte, payload) = reply.expect("a reply");
+                let reply = aster::proto::call::LaneFrame::parse(aster::proto::frame::Frame { byte, payload });
+                let Ok(aster::proto::call::LaneFrame::Reply { status, .. }) = reply else {
+                    panic!("{reply:?}")
+                };
+                let parts = ["the answer of Maker.make has 1048581 bytes", "max_unsent", "read answers"];
+                wire_peer::says(&status, Code::RESOURCE_EXHAUSTED, &parts);
+                assert!(status.may_have_run);
+                failed += 1;
+            }
+            stream = peer.quic.accept_uni() => streams.push(stream.expect("a stream")),
+        }
+    }
+    // 40 MiB held here, and what the windows of the peer take.
+    assert!(
+        streams.len() < 80,
+        "{} large answers are held",
+        streams.len()
+    );
+    let grown = resident().saturating_sub(before);
+    assert!(grown < 200 * MIB, "{} MiB", grown / MIB);
+    // Reading them makes room.
+    for mut stream in streams {
+        let answer = soon("an answer", stream.read_to_end(2 * MIB))
+            .await
+            .expect("whole");
+        assert!(answer.len() > MIB);
+    }
+    lane.write(&lane_call(600, 0, &making("make"), &int(MIB as i64)))
+        .await;
+    let mut stream = soon("a stream", peer.quic.accept_uni())
+        .await
+        .expect("a stream");
+    soon("an answer", stream.read_to_end(2 * MIB))
+        .await
+        .expect("whole");
+}
+
+#[tokio::test]
+async fn c9_large_messages_of_many_unread_streams_are_bounded_by_name() {
+    let _alone = ONE_AT_A_TIME.lock().await;
+    let (server, contract) = maker().await;
+    let peer = Dialler::admitted(&server).await;
+    let bystander = Client::connect(vec![server.address().clone()], client_options())
+        .await
+        .expect("a client");
+    let request = frame(kind::MESSAGE, &int(4 * MIB as i64));
+    let call = [frame(kind::CALL, &making("many")), request].concat();
+    let mut held = Vec::new();
+    for _ in 0..30 {
+        held.push(peer.open_with(CALL, &call).await);
+    }
+    // What each begins with: a message that stays in its stream, or the failure once those of ten streams do.
+    let mut failed = 0;
+    for raw in &mut held {
+        let mut head = [0; 4];
+        soon("the head of an answer", raw.recv.read_exact(&mut head))
+            .await
+            .expect("an answer");
+        if head[0] >= 0x80 {
+            continue;
+        }
+        let rest = soon("its end", raw.recv.read_to_end(MIB)).await;
+        let mut decoder = aster::proto::frame::Decoder::new(MIB);
+        decoder.push([&head[..], &rest.expect("whole")].concat().into());
+        let frame = decoder.next_frame().expect("valid").expect("a frame");
+        let status = Status::decode(&frame.payload).expect("a status");
+        let parts = [
+            "the answer of Maker.many has 4194309 bytes",
+            "max_unsent",
+            "read answers",
+        ];
+        wire_peer::says(&status, Code::RESOURCE_EXHAUSTED, &parts);
+        failed += 1;
+    }
+    assert!(failed >= 20, "{failed} of 30 streams failed");
+    let many = Method::new(&contract, "many").expect("a method");
+    // Another peer has its own budget, and one stream that is read slowly is held back rather than failed.
+    let started = bystander.start(&many, CallOptions::new()).await;
+    let (mut sender, mut receiver) = started.expect("starts");
+    sender.send(int(4 * MIB as i64)).await.expect("goes out");
+    sender.finish();
+    for number in 0..100 {
+        let message = soon("a message", receiver.next()).await;
+        let message = message.unwrap_or_else(|error| panic!("message {number}: {error}"));
+        assert_eq!(message.expect("not the end").len(), 4 * MIB + 5);
+    }
+    assert_eq!(soon("the end", receiver.next()).await.expect("OK"), None);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn x1_hooks_run_once_each_while_threads_race() {
     let _alone = ONE_AT_A_TIME.lock().await;

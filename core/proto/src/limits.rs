@@ -62,6 +62,11 @@ pub const MAX_PARTIAL: usize = 64 << 20;
 /// Bytes of decompressed requests of one peer that are being answered. The call that exceeds it fails
 /// `RESOURCE_EXHAUSTED`.
 pub const MAX_UNFOLDED: usize = 256 << 20;
+/// Bytes of large answers (messages of [`COUNTED_ANSWER`] and more) that handlers have given and one peer has not taken.
+/// The call whose answer exceeds it fails `RESOURCE_EXHAUSTED`.
+pub const MAX_UNSENT: usize = 256 << 20;
+/// Messages of an answer that count as large for [`MAX_UNSENT`], in bytes. Smaller ones are bounded by their number.
+pub const COUNTED_ANSWER: usize = 16 << 10;
 /// How many calls of one connection may not have ended, those that their caller has given up included, as a multiple of
 /// the calls it may have in flight (`streams` and `in_flight` together): a cancelled call gives its place back at once,
 /// while its handler may take its time. Beyond it a call fails `RESOURCE_EXHAUSTED`.

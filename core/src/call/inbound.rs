@@ -23,6 +23,7 @@ use crate::conn::control::status_payload;
 use crate::conn::sink::{Sink, SinkEnd};
 use crate::conn::source::{Source, Unfolded};
 use crate::conn::timers::TimerKey;
+use crate::conn::unsent::Unsent;
 use crate::service::Target;
 
 /// Where an answer goes.
@@ -63,6 +64,8 @@ struct Response {
     initial: Metadata,
     trailing: Metadata,
     started: bool,
+    /// A large message for which there was no room yet: it counts while its handler waits with it.
+    waiting: Option<Arc<Unsent>>,
 }
 
 impl CallState {
@@ -229,12 +232,24 @@ impl CallState {
     }
 
     /// Answers with a failure, or with the OK end of a stream. Without effect if the call is answered.
-    pub(crate) fn answer_failed(self: &Arc<Self>, mut status: Status) {
-        if !self.claim() {
-            return;
+    pub(crate) fn answer_failed(self: &Arc<Self>, status: Status) {
+        if self.claim() {
+            self.send_failed(status);
         }
+    }
+
+    fn send_failed(self: &Arc<Self>, mut status: Status) {
         let (initial, started) = self.take_response(&mut status);
         self.send_end(&initial, started, &status);
+    }
+
+    /// The message, counted if it is large.
+    fn count(&self, message: Bytes) -> Result<Bytes, Status> {
+        let budget = &self.conn.budget;
+        Ok(match budget.unsent(message.len(), || self.target.name())? {
+            Some(counted) => counted.with(message),
+            None => message,
+        })
     }
 
     fn send_end(self: &Arc<Self>, initial: &Metadata, started: bool, status: &Status) {
@@ -259,6 +274,7 @@ impl CallState {
     fn take_response(&self, status: &mut Status) -> (Metadata, bool) {
         let mut response = self.response();
         let trailing = std::mem::take(&mut response.trailing);
+        response.waiting = None;
         let started = std::mem::replace(&mut response.started, true);
         let initial = std::mem::take(&mut response.initial);
         drop(response);
@@ -322,7 +338,10 @@ impl CallState {
         self.conn.begin_busy();
         tokio::spawn(async move {
             match compress::compress(&message).await {
-                Some(small) => call.send_answer(&small, true),
+                Some(small) => match call.count(small) {
+                    Ok(small) => call.send_answer(&small, true),
+                    Err(over) => call.send_failed(over),
+                },
                 None => call.send_answer(&message, false),
             }
             call.conn.end_busy();
@@ -638,9 +657,13 @@ impl Responder {
 
     /// Answers a unary or client-streaming call. Without effect if the call has been answered or given up.
     ///
-    /// A message over the caller's limit is answered `RESOURCE_EXHAUSTED` in its place.
+    /// A message over the caller's limit is answered `RESOURCE_EXHAUSTED` in its place, and so is a large one while the
+    /// caller has left too many of them unread.
     pub fn reply(&self, message: Bytes) {
-        match self.to_wire(message) {
+        match self
+            .to_wire(message)
+            .and_then(|message| self.0.count(message))
+        {
             Ok(message) => self.0.answer(message),
             Err(status) => self.0.answer_failed(status),
         }
@@ -706,16 +729,42 @@ impl Responder {
         }
         let pushed = if self.0.target.codec == Codec::MessagePack {
             self.fits(&message)?;
-            sink.try_push(kind::MESSAGE, &message)
+            self.push(sink, 0, &message)
         } else {
             let wire = self.to_wire(message.clone())?;
-            sink.try_push(kind::MESSAGE, &wire)
+            self.push(sink, 0, &wire)
         };
-        match pushed {
-            Ok(true) => Ok(None),
-            Ok(false) => Ok(Some(message)),
-            Err(end) => Err(self.end_status(&end)),
+        Ok(if pushed? { None } else { Some(message) })
+    }
+
+    /// Sends a message in wire form, counted if it is large; `false` if there is no room.
+    fn push(&self, sink: &Sink, flags: u8, message: &Bytes) -> Result<bool, Status> {
+        let byte = kind::MESSAGE | flags;
+        if message.len() < limits::COUNTED_ANSWER {
+            return sink
+                .try_push(byte, message)
+                .map_err(|end| self.end_status(&end));
         }
+        // One that had to wait has been counted.
+        let waited = self.0.response().waiting.take();
+        let counted = match waited.filter(|waited| waited.size() == message.len()) {
+            Some(waited) => Some(waited),
+            None => {
+                let budget = &self.0.conn.budget;
+                budget.unsent(message.len(), || self.name())?
+            }
+        };
+        let wire = match &counted {
+            Some(counted) => counted.with(message.clone()),
+            None => message.clone(),
+        };
+        let pushed = sink
+            .try_push(byte, &wire)
+            .map_err(|end| self.end_status(&end))?;
+        if !pushed {
+            self.0.response().waiting = counted;
+        }
+        Ok(pushed)
     }
 
     /// Sends one message of a server-streaming or bidirectional answer; waits while the caller reads slower than that.
@@ -736,11 +785,10 @@ impl Responder {
                 None => (wire, 0),
             };
             loop {
-                match sink.try_push(kind::MESSAGE | flags, &wire) {
-                    Ok(true) => return Ok(()),
-                    Ok(false) => self.ready().await?,
-                    Err(end) => return Err(self.end_status(&end)),
+                if self.push(&sink, flags, &wire)? {
+                    return Ok(());
                 }
+                self.ready().await?;
             }
         }
         let mut message = message;

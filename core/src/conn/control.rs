@@ -58,6 +58,8 @@ impl ControlStream {
 pub(crate) struct Introduction {
     pub(crate) agent: String,
     pub(crate) limits: Limits,
+    /// See [`EndpointOptions::max_unsent`].
+    pub(crate) max_unsent: usize,
     /// See [`EndpointOptions::lane_stall`].
     pub(crate) lane_stall: Duration,
 }
@@ -67,6 +69,7 @@ impl From<&EndpointOptions> for Introduction {
         Self {
             agent: options.agent.clone(),
             limits: options.limits,
+            max_unsent: options.max_unsent,
             lane_stall: options.lane_stall,
         }
     }
@@ -113,7 +116,7 @@ impl Conn {
         registry: Arc<Registry>,
         me: &Introduction,
     ) -> Result<Arc<Self>, Status> {
-        let conn = Self::new(quic, registry, me, Arc::default());
+        let conn = Self::new(quic, registry, me, Budget::new(me.max_unsent));
         let wait = Duration::from_millis(limits::HANDSHAKE_MS);
         let guard = CloseOnDrop(Some(conn.clone()));
         let outcome = timeout(wait, conn.clone().shake_hands(me)).await;

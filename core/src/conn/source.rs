@@ -27,17 +27,23 @@ pub(crate) struct Budget {
     partial: AtomicUsize,
     /// Bytes of requests that were sent compressed.
     unfolded: AtomicUsize,
+    /// Bytes of large answers that the peer has not taken, and how many there may be.
+    pub(super) unsent: AtomicUsize,
+    pub(super) max_unsent: usize,
     /// Places for messages that are being decompressed.
     pub(crate) unfolding: Semaphore,
 }
 
-impl Default for Budget {
-    fn default() -> Self {
-        Self {
+impl Budget {
+    /// A budget with this many bytes of large answers.
+    pub(crate) fn new(max_unsent: usize) -> Arc<Self> {
+        Arc::new(Self {
             partial: AtomicUsize::new(0),
             unfolded: AtomicUsize::new(0),
+            unsent: AtomicUsize::new(0),
+            max_unsent,
             unfolding: Semaphore::new(UNFOLDING),
-        }
+        })
     }
 }
 
