@@ -1,6 +1,8 @@
 /** The TSDoc comment in front of a declaration. */
 
-import type { SourceModule } from "./modules.js";
+import type { Class } from "oxc-parser";
+
+import type { Declared, SourceModule } from "./modules.js";
 
 export interface Doc {
   readonly text?: string;
@@ -8,10 +10,14 @@ export interface Doc {
   readonly tag?: string;
 }
 
-/**
- * The comment that ends right before one of `starts`: a declaration's first token, with or without `export` and
- * decorators, since the comment may stand on either side of them.
- */
+/** The comment of a class, on either side of its decorators. */
+export function docOfClass(module: SourceModule, declared: Declared, node: Class): Doc {
+  // With decorators in front of `export`, the statement starts after them.
+  const starts = [declared.start, node.start, ...node.decorators.flatMap((each) => [each.start, each.end])];
+  return docBefore(module, ...starts.sort((a, b) => a - b));
+}
+
+/** The comment that ends right before one of `starts`. */
 export function docBefore(module: SourceModule, ...starts: readonly number[]): Doc {
   for (const start of starts) {
     const comment = module.comments.findLast((each) => each.end <= start);

@@ -12,7 +12,7 @@ import type {
 } from "oxc-parser";
 
 import type { SourceNamedType, SourceType, TypeKey } from "../metadata/types.js";
-import { docBefore } from "./docs.js";
+import { docBefore, docOfClass } from "./docs.js";
 import { constValues, enumValues, type NamedValue, numberKind } from "./literals.js";
 import { type Declared, type Entity, type Modules, placeIn, type SourceModule } from "./modules.js";
 import { type Place, Problems } from "./problems.js";
@@ -668,7 +668,7 @@ export class Reader {
           `@WireType("area/${name}"), or make it an interface`,
       );
     }
-    const doc = docBefore(module, declared.start, node.start, node.decorators.at(-1)?.end ?? node.start).text;
+    const doc = docOfClass(module, declared, node).text;
     const tag = decorator.tag;
     const naming: Naming = {
       key,

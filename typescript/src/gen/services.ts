@@ -3,7 +3,7 @@
 import type { Class, Expression, MethodDefinition, ParamPattern, PropertyDefinition, TSType } from "oxc-parser";
 
 import type { SourceMethod, SourceService, SourceType, TypeKey } from "../metadata/types.js";
-import { docBefore } from "./docs.js";
+import { docBefore, docOfClass } from "./docs.js";
 import type { Declared, SourceModule } from "./modules.js";
 import { isIdentifier, type Reader, type Scope } from "./reader.js";
 import { isOptional } from "./structs.js";
@@ -39,8 +39,7 @@ export function readServices(reader: Reader, module: SourceModule): Map<TypeKey,
 function readService(reader: Reader, declared: Declared, node: Class, scope: Scope, name: string): SourceService {
   const methods = new Map<string, SourceMethod>();
   readMethods(reader, node, scope, name, methods);
-  const end = node.decorators.at(-1)?.end ?? node.start;
-  const doc = docBefore(scope.module, declared.start, node.start, end).text;
+  const doc = docOfClass(scope.module, declared, node).text;
   return { name, methods: [...methods.values()], ...(doc === undefined ? {} : { doc }) };
 }
 
