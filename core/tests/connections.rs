@@ -138,7 +138,7 @@ async fn a2_a_second_server_on_one_identity_does_not_start_and_says_why() {
 }
 
 #[tokio::test]
-async fn a_dead_address_fails_within_its_time_and_says_what_was_tried() {
+async fn a4_a_dead_address_fails_within_its_time_and_says_what_was_tried() {
     let pair = Pair::new().await;
     let mut address = pair.server.address().clone();
     pair.server.close().await;
@@ -208,7 +208,7 @@ async fn i3_a_drain_ends_in_time_whatever_the_handlers_do() {
 }
 
 #[tokio::test]
-async fn a_peer_that_speaks_something_else_is_named_as_such() {
+async fn c9_a_peer_that_speaks_something_else_is_named_as_such() {
     let other = iroh::Endpoint::builder(iroh::endpoint::presets::Minimal)
         .relay_mode(iroh::RelayMode::Disabled)
         .alpns(vec![b"other/1".to_vec()])

@@ -6,11 +6,13 @@ mod common;
 
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use aster::{Address, CallOptions, Client, ClientOptions, Code, Failure, Method, Server};
 use bytes::Bytes;
 use common::{Pair, Probe, blob, client_options, contract, int, reaches, server_options, service};
+use tokio::sync::{Semaphore, watch};
 
 const KEEP_ALIVE: Duration = Duration::from_millis(300);
 const IDLE: Duration = Duration::from_millis(1_200);
@@ -72,7 +74,7 @@ impl Drop for Process {
 #[ignore = "the server that dies, run by the tests below in a process of its own"]
 async fn serving() {
     let scope = std::env::var(SCOPE).expect("run by a test below");
-    let probe = std::sync::Arc::new(Probe::default());
+    let probe = Arc::new(Probe::default());
     let server = Server::start(vec![service(&probe, &scope)], server_options())
         .await
         .expect("a server");
@@ -91,15 +93,25 @@ async fn calling() {
     let client = Client::connect(vec![address], client_options())
         .await
         .expect("a client");
-    let calls = every_kind(&client, &scope).await;
+    let calls = every_kind(&client, &scope);
     tokio::time::sleep(Duration::from_secs(60)).await;
     drop(calls);
 }
 
 type Outcome = tokio::task::JoinHandle<(&'static str, Failure)>;
 
+/// Calls under way.
+struct Calls {
+    outcomes: Vec<Outcome>,
+    /// One for each streaming call whose first message has gone out, and has been answered where it is.
+    begun: Arc<Semaphore>,
+    /// From when on the answers that come are read again.
+    killed: watch::Sender<bool>,
+}
+
 /// Calls of every kind that do not end by themselves: five of them start a handler that says so.
-async fn every_kind(client: &Client, scope: &str) -> Vec<Outcome> {
+fn every_kind(client: &Client, scope: &str) -> Calls {
+    let (begun, killed) = (Arc::new(Semaphore::new(0)), watch::channel(false).0);
     let contract = contract(scope);
     let method = |name: &str| Method::new(&contract, name).expect("a method");
     let session = (scope == "session").then(|| client.open_session("Probe", false));
@@ -121,6 +133,7 @@ async fn every_kind(client: &Client, scope: &str) -> Vec<Outcome> {
     calls.push(unary("large unary", blob(100_000)));
     for kind in ["count", "sum", "mirror"] {
         let (client, method, options) = (client.clone(), method(kind), options());
+        let (begun, mut killed) = (begun.clone(), killed.subscribe());
         calls.push(tokio::spawn(async move {
             let (mut sender, mut receiver) = client.start(&method, options).await.expect("starts");
             let first = match kind {
@@ -129,15 +142,16 @@ async fn every_kind(client: &Client, scope: &str) -> Vec<Outcome> {
                 _ => int(1),
             };
             sender.send(first).await.expect("goes out");
-            let mut pause = true;
+            if kind != "sum" {
+                let first = receiver.next().await.expect("it lives");
+                assert!(first.is_some(), "{kind} has a message");
+            }
+            begun.add_permits(1);
+            // What comes meanwhile waits in the buffers, and there is more when the peer dies.
+            killed.wait_for(|killed| *killed).await.expect("it is told");
             loop {
                 match receiver.next().await {
-                    Ok(Some(_)) => {
-                        // What comes meanwhile waits in the buffers, and there is more when the peer dies.
-                        if std::mem::take(&mut pause) {
-                            tokio::time::sleep(Duration::from_millis(700)).await;
-                        }
-                    }
+                    Ok(Some(_)) => {}
                     Ok(None) => panic!("{kind} ended OK"),
                     Err(error) => {
                         drop(sender);
@@ -147,7 +161,11 @@ async fn every_kind(client: &Client, scope: &str) -> Vec<Outcome> {
             }
         }));
     }
-    calls
+    Calls {
+        outcomes: calls,
+        begun,
+        killed,
+    }
 }
 
 async fn a_killed_server_is_noticed(scope: &str) {
@@ -157,8 +175,10 @@ async fn a_killed_server_is_noticed(scope: &str) {
     let client = Client::connect(vec![address], quick(client_options()))
         .await
         .expect("a client");
-    let calls = every_kind(&client, scope).await;
-    // All of them are on their way once a later call has been answered.
+    let calls = every_kind(&client, scope);
+    let begun = tokio::time::timeout(NOTICED, calls.begun.acquire_many(3)).await;
+    drop(begun.expect("the streams begin"));
+    // All of the others are on their way once a later call has been answered.
     let echo = Method::new(&contract(scope), "echo").expect("a method");
     let mut options = CallOptions::new();
     options.session = (scope == "session").then(|| client.open_session("Probe", false));
@@ -166,10 +186,10 @@ async fn a_killed_server_is_noticed(scope: &str) {
         .unary(&echo, blob(1), options)
         .await
         .expect("it lives");
-    tokio::time::sleep(Duration::from_millis(200)).await;
     let killed = Instant::now();
     process.kill();
-    for call in calls {
+    calls.killed.send_replace(true);
+    for call in calls.outcomes {
         let (kind, error) = tokio::time::timeout(2 * NOTICED, call)
             .await
             .expect("noticed")
@@ -200,7 +220,7 @@ async fn c7_a_server_killed_in_the_middle_of_a_session_is_noticed() {
 }
 
 async fn a_killed_client_is_noticed(scope: &str, handlers: usize) {
-    let probe = std::sync::Arc::new(Probe::default());
+    let probe = Arc::new(Probe::default());
     let mut options = server_options();
     (options.endpoint.keep_alive, options.endpoint.idle_timeout) = (KEEP_ALIVE, IDLE);
     let server = Server::start(vec![service(&probe, scope)], options)

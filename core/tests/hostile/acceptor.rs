@@ -116,13 +116,15 @@ async fn c9_an_answer_to_hello_that_is_none_fails_the_connect_and_says_what_came
 async fn c9_a_refusal_reaches_the_user_with_its_code_and_reason() {
     let acceptor = Acceptor::bind().await;
     let refusal = async {
-        let (_quic, mut raw) = acceptor.greeted().await;
+        let (quic, mut raw) = acceptor.greeted().await;
         let reason = "show a credential: aster enroll node".to_owned();
         raw.write(&control(&Control::Refused(Refused { code: 16, reason })))
             .await;
-        tokio::time::sleep(Duration::from_millis(300)).await;
+        // The client ends the connection once it has read that.
+        closed(&quic).await
     };
-    let (error, ()) = tokio::join!(connect(&acceptor), refusal);
+    let (error, (code, _)) = tokio::join!(connect(&acceptor), refusal);
+    assert_eq!(code, 0, "DONE");
     let error = error.expect_err("refused");
     says(
         &error.status,
@@ -163,9 +165,11 @@ async fn c3_connecting_that_is_given_up_leaves_no_connection_behind() {
     soon("the end of the connection", quic.closed()).await;
     // A call that is cancelled while it connects again.
     let (_acceptor, client, first, _control) = pair().await;
+    let started = client.start(&method("count"), CallOptions::new()).await;
+    let (_sender, mut receiver) = started.expect("starts");
     first.close(0u32.into(), b"");
-    // The client hears of it; a call that it makes before that would fail with the connection.
-    tokio::time::sleep(Duration::from_millis(300)).await;
+    // The client has heard of it once this fails; a call made before that would fail with the connection.
+    soon("the end", receiver.next()).await.expect_err("closed");
     let call = tokio::spawn(async move { unary(&client, "echo", blob(1)).await.map(|_| client) });
     let (second, _raw) = _acceptor.greeted().await;
     call.abort();

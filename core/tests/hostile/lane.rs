@@ -3,14 +3,15 @@
 use std::time::Duration;
 
 use aster::proto::call::{LaneFrame, RouteRef};
+use aster::proto::control::Control;
 use aster::proto::frame::{Frame, flag, kind};
 use aster::{Code, Status};
 
 use crate::Arena;
 use crate::common::{blob, int, reaches, server_options};
 use crate::wire_peer::{
-    LANE, Raw, closed, encoded, field, frame, header, lane_call, lane_cancel, lane_reply, refused,
-    says, soon,
+    LANE, Raw, closed, control as aster_control, encoded, field, frame, header, lane_call,
+    lane_cancel, lane_reply, refused, says, soon,
 };
 
 const PROTOCOL: u64 = 1;
@@ -442,27 +443,38 @@ async fn c9_bombs_on_the_lane_end_their_own_calls() {
 #[tokio::test]
 async fn c9_answers_left_unread_pause_the_lane_and_nobody_elses() {
     let arena = Arena::new().await;
-    let peer = arena.peer().await;
+    let mut peer = arena.peer().await;
     let mut lane = peer.open(LANE).await;
+    let mut control = peer.control.take().expect("admitted");
     let mut id = 0;
-    // Nothing is read: after the windows and the backlog are full, the server takes no more calls.
+    // Nothing is read: after the windows and the backlog are full, the server takes no more calls, and is not so busy
+    // either that it would not answer pings.
     loop {
         let mut batch = Vec::new();
         for _ in 0..8 {
             batch.extend(lane_call(id, 0, &encoded(&header("echo")), &blob(8_000)));
             id += 1;
         }
-        if tokio::time::timeout(Duration::from_millis(700), lane.send.write_all(&batch))
-            .await
-            .is_err()
-        {
-            break;
+        let pings = async {
+            for number in 0..50 {
+                control.write(&aster_control(&Control::Ping(number))).await;
+                while control.frame().await.expect("a Pong").0 != 8 {}
+            }
+        };
+        tokio::select! {
+            biased;
+            written = lane.send.write_all(&batch) => written.expect("it is not closed yet"),
+            () = pings => break,
         }
         assert!(
             id < 2_000,
             "16 MB of answers were taken in with none of them read"
         );
     }
+    assert!(
+        id > 130,
+        "{id} calls: the pause begins after a megabyte of answers"
+    );
     arena.others_are_served().await;
     assert!(peer.quic.close_reason().is_none(), "it has its 30 seconds");
     // Once they are read it goes on where it stopped; the last frame may have been cut by the pause.
