@@ -1,12 +1,13 @@
 //! Aster's rows of the peer benchmark in Rust: dynamic handlers, payloads encoded and decoded with serde.
 //!
-//! `aster-bench server` and `aster-bench client` speak the command line of the benchmark's runner;
-//! `aster-bench memory` is the client of `benchmarks/memory.py`.
+//! `aster-bench server` and `aster-bench client` speak the command line of the benchmark's runner, as do `raw-server`
+//! and `raw-client`, which measure the transport by itself; `aster-bench memory` is the client of `benchmarks/memory.py`.
 
 mod accounting;
 mod client;
 mod memory;
 mod messages;
+mod raw;
 mod server;
 mod spec;
 mod workloads;
@@ -20,12 +21,16 @@ async fn run() -> Result<()> {
     let args = spec::Args::parse(std::env::args().skip(1))?;
     match args.role.as_str() {
         "server" => server::serve(args.data).await,
-        "client" => {
+        "raw-server" => raw::serve().await,
+        "client" | "raw-client" => {
             workloads::run(&args).await;
             Ok(())
         }
         "memory" => memory::run(&args).await,
-        other => Err(format!("no role {other}; there are server, client and memory").into()),
+        other => Err(format!(
+            "no role {other}; there are server, client, raw-server, raw-client and memory"
+        )
+        .into()),
     }
 }
 

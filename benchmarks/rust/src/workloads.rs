@@ -1,5 +1,7 @@
 //! The eight workloads, measured by the rules of the peer benchmark.
 //!
+//! Those that need no more than a small call and an echo are measured over the bare transport too.
+//!
 //! Every workload is bounded by a number of operations and by time, warms up first, checks what it gets
 //! back, and uses a connection of its own.
 
@@ -12,6 +14,7 @@ use serde_json::{Map, Value, json};
 use crate::Result;
 use crate::accounting::{Clock, percentile, rss_kib};
 use crate::client::Connection;
+use crate::raw;
 use crate::spec::{Args, Data, Sizes};
 
 type Fields = Map<String, Value>;
@@ -21,10 +24,47 @@ const AT_LEAST: Duration = Duration::from_millis(500);
 /// How often a stream looks at the clock, in messages; a power of two.
 const LOOK_EVERY: usize = 64;
 
+/// What is measured: calls of Aster, or the transport by itself.
+pub(crate) trait Caller: Sized {
+    /// A new connection, with nothing shared with another one.
+    async fn connect(args: &Args) -> Result<Self>;
+    /// A small call and its answer, checked.
+    async fn small(&self, data: &Data) -> Result<()>;
+    /// What was sent comes back.
+    async fn echo(&self, payload: Vec<u8>) -> Result<Vec<u8>>;
+    /// Ends the connection in an orderly way.
+    async fn close(&self);
+}
+
+impl Caller for Connection {
+    async fn connect(args: &Args) -> Result<Self> {
+        Connection::open(&args.address, args.data.clone()).await
+    }
+
+    async fn small(&self, data: &Data) -> Result<()> {
+        let reply = self.status(&data.agent_id).await?;
+        check(
+            reply.agent_id == data.agent_id
+                && reply.uptime_secs == data.uptime_secs
+                && reply.status == data.status,
+            "status",
+        )
+    }
+
+    async fn echo(&self, payload: Vec<u8>) -> Result<Vec<u8>> {
+        Connection::echo(self, payload).await
+    }
+
+    async fn close(&self) {
+        Connection::close(self).await;
+    }
+}
+
 /// Runs the workloads that were asked for and prints one JSON line each.
 pub(crate) async fn run(args: &Args) {
     for workload in &args.workloads {
         let outcome = match args.sizes(workload) {
+            Ok(sizes) if args.role == "raw-client" => transport(args, workload, sizes).await,
             Ok(sizes) => one(args, workload, sizes).await,
             Err(error) => Err(error),
         };
@@ -48,17 +88,28 @@ pub(crate) async fn run(args: &Args) {
 
 async fn one(args: &Args, workload: &str, sizes: Sizes) -> Result<Fields> {
     match workload {
-        "W1" => sequential_unary(args, sizes).await,
+        "W1" => sequential_unary::<Connection>(args, sizes).await,
         "W2" => concurrent_unary(args, sizes).await,
         "W3" => client_stream(args, sizes).await,
         "W4" => server_stream(args, sizes).await,
         "W5" => ping_pong(args, sizes).await,
-        "W6" => large_echo(args, sizes).await,
-        "W7" => new_connections(args, sizes).await,
-        "W8" => idle_connections(args, sizes).await,
+        "W6" => large_echo::<Connection>(args, sizes).await,
+        "W7" => new_connections::<Connection>(args, sizes).await,
+        "W8" => idle_connections::<Connection>(args, sizes).await,
         other => {
             Err(format!("workload {other} is in the specification but not in this crate").into())
         }
+    }
+}
+
+async fn transport(args: &Args, workload: &str, sizes: Sizes) -> Result<Fields> {
+    match workload {
+        // On one stream a small call is a ping-pong.
+        "W1" | "W5" => sequential_unary::<raw::Connection>(args, sizes).await,
+        "W6" => large_echo::<raw::Connection>(args, sizes).await,
+        "W7" => new_connections::<raw::Connection>(args, sizes).await,
+        "W8" => idle_connections::<raw::Connection>(args, sizes).await,
+        other => Err(format!("{other} is not measured over the bare transport").into()),
     }
 }
 
@@ -95,23 +146,11 @@ macro_rules! timed {
     }};
 }
 
-async fn connect(args: &Args) -> Result<Connection> {
-    Connection::open(&args.address, args.data.clone()).await
-}
-
 /// W1: one caller, one call at a time.
-async fn sequential_unary(args: &Args, sizes: Sizes) -> Result<Fields> {
-    let connection = connect(args).await?;
-    let data = &args.data;
-    let reply = connection.status(&data.agent_id).await?;
-    check(
-        reply.agent_id == data.agent_id
-            && reply.uptime_secs == data.uptime_secs
-            && reply.status == data.status,
-        "status",
-    )?;
-    warm_up!(sizes.warm, connection.status(&data.agent_id).await?);
-    let (taken, latencies) = timed!(args, sizes, connection.status(&data.agent_id).await?);
+async fn sequential_unary<C: Caller>(args: &Args, sizes: Sizes) -> Result<Fields> {
+    let connection = C::connect(args).await?;
+    warm_up!(sizes.warm, connection.small(&args.data).await?);
+    let (taken, latencies) = timed!(args, sizes, connection.small(&args.data).await?);
     connection.close().await;
     let n = latencies.len();
     Ok(taken.fields(n as f64 / taken.seconds, 1, n, &latencies))
@@ -119,7 +158,7 @@ async fn sequential_unary(args: &Args, sizes: Sizes) -> Result<Fields> {
 
 /// W2: many callers on one connection.
 async fn concurrent_unary(args: &Args, sizes: Sizes) -> Result<Fields> {
-    let connection = connect(args).await?;
+    let connection = Connection::connect(args).await?;
     fan_out(
         &connection,
         &args.data,
@@ -167,7 +206,7 @@ async fn fan_out(
 
 /// W3: one stream of points to the server, one result back.
 async fn client_stream(args: &Args, sizes: Sizes) -> Result<Fields> {
-    let connection = connect(args).await?;
+    let connection = Connection::connect(args).await?;
     ingest(&connection, sizes.warm as usize, sizes.limit).await?;
     let clock = Clock::start(&args.server_pids)?;
     let mut accepted = 0;
@@ -201,7 +240,7 @@ async fn ingest(connection: &Connection, count: usize, limit: Duration) -> Resul
 
 /// W4: one stream of log entries from the server.
 async fn server_stream(args: &Args, sizes: Sizes) -> Result<Fields> {
-    let connection = connect(args).await?;
+    let connection = Connection::connect(args).await?;
     connection.tail(sizes.warm as usize, |_| true).await?;
     let clock = Clock::start(&args.server_pids)?;
     let end = clock.started + sizes.limit;
@@ -223,7 +262,7 @@ async fn server_stream(args: &Args, sizes: Sizes) -> Result<Fields> {
 
 /// W5: one message there, one back, one at a time.
 async fn ping_pong(args: &Args, sizes: Sizes) -> Result<Fields> {
-    let connection = connect(args).await?;
+    let connection = Connection::connect(args).await?;
     let text = &args.data.chat_text;
     let mut chat = connection.chat().await?;
     let reply = chat.trip(7, text).await?;
@@ -242,9 +281,9 @@ async fn ping_pong(args: &Args, sizes: Sizes) -> Result<Fields> {
 }
 
 /// W6: random bytes echoed, one call at a time; MB/s of payload in one direction.
-async fn large_echo(args: &Args, sizes: Sizes) -> Result<Fields> {
+async fn large_echo<C: Caller>(args: &Args, sizes: Sizes) -> Result<Fields> {
     use std::io::Read;
-    let connection = connect(args).await?;
+    let connection = C::connect(args).await?;
     let mut payload = vec![0; args.data.echo_bytes];
     std::fs::File::open("/dev/urandom")?.read_exact(&mut payload)?;
     check(connection.echo(payload.clone()).await? == payload, "echo")?;
@@ -260,15 +299,15 @@ async fn large_echo(args: &Args, sizes: Sizes) -> Result<Fields> {
     Ok(taken.fields(megabytes / taken.seconds, 2, n, &latencies))
 }
 
-async fn fresh(args: &Args) -> Result<Connection> {
-    let connection = connect(args).await?;
-    connection.status(&args.data.agent_id).await?;
+async fn fresh<C: Caller>(args: &Args) -> Result<C> {
+    let connection = C::connect(args).await?;
+    connection.small(&args.data).await?;
     Ok(connection)
 }
 
 /// W7: time to the first answer on a new connection, in milliseconds, the median.
-async fn new_connections(args: &Args, sizes: Sizes) -> Result<Fields> {
-    warm_up!(sizes.warm, fresh(args).await?.close().await);
+async fn new_connections<C: Caller>(args: &Args, sizes: Sizes) -> Result<Fields> {
+    warm_up!(sizes.warm, fresh::<C>(args).await?.close().await);
     let clock = Clock::start(&args.server_pids)?;
     let mut latencies = Vec::new();
     loop {
@@ -279,7 +318,7 @@ async fn new_connections(args: &Args, sizes: Sizes) -> Result<Fields> {
             break;
         }
         let before = Instant::now();
-        let connection = fresh(args).await?;
+        let connection = fresh::<C>(args).await?;
         latencies.push(before.elapsed());
         connection.close().await;
     }
@@ -289,15 +328,15 @@ async fn new_connections(args: &Args, sizes: Sizes) -> Result<Fields> {
 }
 
 /// W8: growth of the server's memory per connection that has made one call and is kept, in KiB.
-async fn idle_connections(args: &Args, sizes: Sizes) -> Result<Fields> {
+async fn idle_connections<C: Caller>(args: &Args, sizes: Sizes) -> Result<Fields> {
     let pids = &args.server_pids;
     if pids.is_empty() {
         return Err("W8 needs --server-pids".into());
     }
     let data = &args.data;
-    let first = connect(args).await?;
+    let first = C::connect(args).await?;
     for _ in 0..20 {
-        first.status(&data.agent_id).await?;
+        first.small(data).await?;
     }
     tokio::time::sleep(data.settle()).await;
     let before = rss_kib(pids)?;
@@ -305,13 +344,13 @@ async fn idle_connections(args: &Args, sizes: Sizes) -> Result<Fields> {
     let end = clock.started + sizes.limit;
     let mut held = Vec::new();
     while held.len() < sizes.n && Instant::now() < end {
-        held.push(fresh(args).await?);
+        held.push(fresh::<C>(args).await?);
     }
     let taken = clock.stop()?;
     tokio::time::sleep(data.settle()).await;
     let after = rss_kib(pids)?;
     for connection in held.first().into_iter().chain(held.last()) {
-        connection.status(&data.agent_id).await?; // still alive
+        connection.small(data).await?; // still alive
     }
     let mut fields = taken.fields((after - before) / held.len() as f64, 2, held.len(), &[]);
     fields.insert("rss_base_kib".into(), json!(before));

@@ -143,8 +143,13 @@ pub struct Decoder {
     chunk: Bytes,
     /// The start of a frame that did not end in the chunk it began in.
     partial: BytesMut,
+    /// The memory of the last large frame, empty; whoever holds that frame still holds the bytes.
+    emptied: Option<BytesMut>,
     max_payload: usize,
 }
+
+/// From this size on the memory of a frame is worth being used again: filling fresh pages costs as much as the copy.
+const LARGE: usize = 64 << 10;
 
 impl Decoder {
     /// A decoder for frames whose payload is at most `max_payload` bytes.
@@ -152,6 +157,7 @@ impl Decoder {
         Self {
             chunk: Bytes::new(),
             partial: BytesMut::new(),
+            emptied: None,
             max_payload,
         }
     }
@@ -182,6 +188,27 @@ impl Decoder {
     /// Whether the stream may end here: nothing of an unfinished frame is held.
     pub fn is_empty(&self) -> bool {
         self.held() == 0
+    }
+
+    /// The size of the large frame that is being received, if what there is of it will have to move to more memory.
+    pub fn outgrown(&self) -> Option<usize> {
+        if self.partial.len() < LARGE {
+            return None;
+        }
+        let (_, header, length) = self.header(&self.partial).ok()??;
+        (self.partial.capacity() < header + length).then_some(header + length)
+    }
+
+    /// Gives the frame that is being received other memory, which is empty.
+    pub fn lend(&mut self, mut memory: BytesMut) {
+        memory.extend_from_slice(&self.partial);
+        self.partial = memory;
+    }
+
+    /// The memory that the last large frame was received in. It can be filled again once nobody holds that frame
+    /// any more ([`BytesMut::try_reclaim`]).
+    pub fn take_emptied(&mut self) -> Option<BytesMut> {
+        self.emptied.take()
     }
 
     fn header(&self, bytes: &[u8]) -> Result<Option<(u8, usize, usize)>, WireError> {
@@ -251,7 +278,11 @@ impl Decoder {
                 return Ok(None);
             }
             self.partial.advance(header);
-            let payload = std::mem::take(&mut self.partial).freeze();
+            let mut partial = std::mem::take(&mut self.partial);
+            let payload = partial.split().freeze();
+            if length >= LARGE {
+                self.emptied = Some(partial);
+            }
             return Ok(Some(Frame { byte, payload }));
         }
     }
@@ -283,6 +314,34 @@ mod tests {
             assert_eq!(frames[2].payload.len(), 300);
             assert!(frames[2].has(flag::COMPRESSED));
         }
+    }
+
+    #[test]
+    fn the_memory_of_a_large_frame_is_lent_to_the_next() {
+        let mut bytes = BytesMut::new();
+        put(&mut bytes, kind::MESSAGE, &vec![7; 3 * LARGE]);
+        let bytes = bytes.freeze();
+        let mut decoder = Decoder::new(1 << 20);
+        let mut receive = |lent: Option<BytesMut>| {
+            assert_eq!(decoder.outgrown(), None, "nothing has come");
+            decoder.push(bytes.slice(..LARGE + 8));
+            assert_eq!(decoder.next_frame().unwrap(), None);
+            if let Some(lent) = lent {
+                decoder.lend(lent);
+                assert_eq!(decoder.outgrown(), None, "the lent memory is enough");
+            }
+            decoder.push(bytes.slice(LARGE + 8..));
+            let frame = decoder.next_frame().unwrap().unwrap();
+            assert_eq!(frame.payload, vec![7; 3 * LARGE]);
+            (frame, decoder.take_emptied().unwrap())
+        };
+        let (first, mut memory) = receive(None);
+        assert!(!memory.try_reclaim(bytes.len()), "the frame is still held");
+        let at = first.payload.as_ptr();
+        drop(first);
+        assert!(memory.try_reclaim(bytes.len()));
+        let (second, _) = receive(Some(memory));
+        assert_eq!(second.payload.as_ptr(), at);
     }
 
     #[test]

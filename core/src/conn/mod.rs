@@ -8,6 +8,7 @@ mod answer_request;
 mod answer_session;
 pub(crate) mod control;
 pub(crate) mod lane;
+mod memory;
 pub(crate) mod sink;
 pub(crate) mod source;
 pub(crate) mod stream;

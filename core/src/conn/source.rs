@@ -13,6 +13,8 @@ use bytes::{Buf, Bytes};
 use iroh::endpoint::{ReadError, RecvStream, VarInt};
 use tokio::sync::Semaphore;
 
+use super::memory;
+
 /// Chunks taken from the connection at once.
 const CHUNKS: usize = 32;
 /// Incomplete messages below this size are not counted: over as many streams as a peer may have they are 32 MiB.
@@ -217,6 +219,9 @@ impl Source {
                 if self.counted > 0 {
                     self.count(0)?;
                 }
+                if let Some(memory) = self.decoder.take_emptied() {
+                    memory::keep(memory, frame.payload.len());
+                }
                 return Ok(Some(frame));
             }
             match self.chunks.pop_front() {
@@ -231,6 +236,11 @@ impl Source {
         loop {
             if let Some(frame) = self.ready()? {
                 return Ok(Some(frame));
+            }
+            if let Some(size) = self.decoder.outgrown()
+                && let Some(memory) = memory::take(size)
+            {
+                self.decoder.lend(memory);
             }
             let held = self.decoder.held();
             if held > UNCOUNTED + MAX_HEADER_LEN || self.counted > 0 {
