@@ -17,6 +17,7 @@ import { constValues, enumValues, type NamedValue, numberKind } from "./literals
 import { type Declared, type Entity, type Modules, placeIn, type SourceModule } from "./modules.js";
 import { type Place, Problems } from "./problems.js";
 import { fieldsOfClass, fieldsOfInterface, fieldsOfType } from "./structs.js";
+import { HINTS, isIdentifier, shorten } from "./words.js";
 
 /** Where names are looked up: a module, and the type parameters in force. */
 export interface Scope {
@@ -618,17 +619,8 @@ export class Reader {
         return this.struct(given, false, () => fieldsOfInterface(this, parts, inner, given.name));
       }
       case "ClassDeclaration":
-      case "ClassExpression": {
-        if (made.typeParameters !== null && made.typeParameters !== undefined) {
-          return this.problem(
-            scope,
-            node,
-            `${about.what}: ${name} is a generic class, whose forms have no names on the wire; make a class without type ` +
-              "parameters that extends it",
-          );
-        }
+      case "ClassExpression":
         return this.wireClass(entity, about.what, scope, node);
-      }
       default:
         return this.problem(scope, node, `${about.what}: \`${text}\` is a value, not a type`);
     }
@@ -657,6 +649,14 @@ export class Reader {
         from,
         `${what}: ${name} is declared in ${module.name}, where decorators and defaults of a class are not to be seen; ` +
           "use an interface, or import the class from its source",
+      );
+    }
+    if (node.typeParameters !== null && node.typeParameters !== undefined) {
+      return this.problem(
+        scope,
+        from,
+        `${what}: ${name} is a generic class, whose forms have no names on the wire; make a class without type parameters ` +
+          "that extends it",
       );
     }
     const decorator = this.decoration(node.decorators, inner, "WireType");
@@ -756,55 +756,3 @@ export class Reader {
     return { t: "ref", key };
   }
 }
-
-export function isIdentifier(name: string): boolean {
-  return /^[\p{ID_Start}_][\p{ID_Continue}]*$/u.test(name);
-}
-
-export function shorten(text: string): string {
-  const line = text.replace(/\s+/g, " ");
-  return line.length > 60 ? `${line.slice(0, 57)}…` : line;
-}
-
-const HINTS: Readonly<Record<string, string>> = {
-  Promise: "write the type that it resolves to",
-  Function: "remove it, or send what it returns",
-  Symbol: "use a string",
-  Object: "write unknown for a value of any type",
-  String: "write string",
-  Number: "write number",
-  Boolean: "write boolean",
-  BigInt: "write bigint",
-  Error: "send its message as a string",
-  URL: "use a string",
-  RegExp: "use a string",
-  ArrayBuffer: "use Uint8Array",
-  SharedArrayBuffer: "use Uint8Array",
-  DataView: "use Uint8Array",
-  Int8Array: "use Uint8Array, or an array of i8",
-  Int16Array: "use an array of i16",
-  Int32Array: "use an array of i32",
-  Uint16Array: "use an array of u16",
-  Uint32Array: "use an array of u32",
-  Float32Array: "use an array of f32",
-  Float64Array: "use an array of numbers",
-  BigInt64Array: "use an array of bigint",
-  BigUint64Array: "use an array of u64",
-  WeakMap: "use Map",
-  WeakSet: "use Set",
-  Iterable: "use an array",
-  Iterator: "use an array",
-  IterableIterator: "use an array",
-  Generator: "use an array",
-  AsyncIterable: "a stream is the parameter or the result of a streaming method",
-  AsyncIterator: "a stream is the parameter or the result of a streaming method",
-  AsyncIterableIterator: "a stream is the parameter or the result of a streaming method",
-  AsyncGenerator: "a stream is the parameter or the result of a streaming method",
-  ReadableStream: "use Uint8Array, or a streaming method",
-  Required: "write the type out",
-  Extract: "write the type out",
-  Exclude: "write the type out",
-  ReturnType: "write the type out",
-  Parameters: "write the type out",
-  Awaited: "write the type out",
-};

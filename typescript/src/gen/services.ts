@@ -5,8 +5,9 @@ import type { Class, Expression, MethodDefinition, ParamPattern, PropertyDefinit
 import type { SourceMethod, SourceService, SourceType, TypeKey } from "../metadata/types.js";
 import { docBefore, docOfClass } from "./docs.js";
 import type { Declared, SourceModule } from "./modules.js";
-import { isIdentifier, type Reader, type Scope } from "./reader.js";
+import type { Reader, Scope } from "./reader.js";
 import { isOptional } from "./structs.js";
+import { isIdentifier } from "./words.js";
 
 const PATTERNS: Readonly<Record<string, SourceMethod["pattern"]>> = {
   Rpc: "unary",

@@ -13,7 +13,8 @@ import type {
 import type { SourceField, SourceType } from "../metadata/types.js";
 import { docBefore } from "./docs.js";
 import { bare, isNothing } from "./literals.js";
-import { isIdentifier, type Reader, type Scope, shorten } from "./reader.js";
+import type { Reader, Scope } from "./reader.js";
+import { isIdentifier, shorten } from "./words.js";
 
 /** `tag`: from a property `$type`, by which interfaces name themselves on the wire. */
 export interface Fields {
@@ -383,6 +384,8 @@ export function fieldsOfType(reader: Reader, node: TSType, scope: Scope, owner: 
       if (entity?.kind === "global") {
         const changed = utility(reader, entity.name, args, scope, owner);
         if (changed !== undefined) return changed;
+        reader.problem(scope, node, `${owner}: \`${entity.name}\` is not declared or imported here`);
+        return table.get();
       } else if (entity?.kind === "declared") {
         const interfaces = entity.declarations
           .map((each) => each.node)

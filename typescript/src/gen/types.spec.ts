@@ -49,6 +49,7 @@ describe("S2 types of fields", () => {
     ["Point[]", { t: "list", item: { t: "ref", key: "a.ts#Point" } }],
     ["Point | Line", { t: "ref", key: "a.ts#Line|a.ts#Point" }],
     ["NonNullable<Maybe<string>>", { t: "string" }],
+    // biome-ignore lint/suspicious/noTemplateCurlyInString: a type
     ["`${string}-${string}`", { t: "string" }],
     ["string & { readonly __brand: 'Id' }", { t: "string" }],
     ["(string)", { t: "string" }],
