@@ -85,7 +85,7 @@ pub struct ClientOptions {
     pub endpoint: EndpointOptions,
     /// How long connecting may take, over all addresses. Default: 8 s.
     pub connect_timeout: Duration,
-    /// Deadline of calls that name none. Default: none.
+    /// The longest that a call may take where neither the call nor its method's manifest says. Default: none.
     pub timeout: Option<Duration>,
     /// Whether messages of 4 KiB and more are compressed unless a call says otherwise. Default: no.
     pub compress: bool,

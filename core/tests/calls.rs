@@ -447,6 +447,86 @@ async fn c9_metadata_of_an_error_and_trailing_metadata_that_do_not_fit_together_
     }
 }
 
+/// A contract whose method says how long it may take and whether it may be repeated, which is not part of its id.
+fn limited(timeout_ms: Option<u64>, idempotent: bool, more: &str) -> Contract {
+    let timeout = timeout_ms.map_or_else(|| "null".to_owned(), |time| time.to_string());
+    Contract::from_json(&format!(
+        r#"{{"name": "Limited", "version": 1, "types": [], "methods": [
+            {{"name": "left", "pattern": "unary", "idempotent": {idempotent}, "request": {{"t": "null"}},
+                "response": {{"t": "i64"}}}}{more}],
+            "manifest": {{"methods": {{"left": {{"timeout_ms": {timeout}}}}}}}}}"#
+    ))
+    .expect("a contract")
+}
+
+#[tokio::test]
+async fn c2_the_time_limit_is_the_calls_else_the_methods_else_the_clients() {
+    let service = Handlers::new(limited(None, false, ""))
+        .unary("left", |context, _| async move {
+            let left = context.call().time_left();
+            Ok(int(left.map_or(-1, |left| left.as_secs() as i64)))
+        })
+        .build()
+        .expect("complete");
+    let server = aster::Server::start(vec![service], common::server_options())
+        .await
+        .expect("a server");
+    for (of_client, of_method, of_call, range) in [
+        (Some(400), Some(200_000), Some(100), 90..=100),
+        (Some(400), Some(200_000), None, 190..=200),
+        (Some(100), Some(200_000), None, 190..=200),
+        (Some(400), None, None, 390..=400),
+        (None, None, None, -1..=-1),
+    ] {
+        let mut options = common::client_options();
+        options.timeout = of_client.map(Duration::from_secs);
+        let client = Client::connect(vec![server.address().clone()], options);
+        let client = client.await.expect("a client");
+        let left = Method::new(&limited(of_method, false, ""), "left").expect("a method");
+        let mut options = CallOptions::new();
+        options.timeout = of_call.map(Duration::from_secs);
+        let answer = client
+            .unary(&left, vec![0xc0].into(), options.clone())
+            .await;
+        let seconds = as_int(&answer.expect("an answer").message);
+        assert!(range.contains(&seconds), "{seconds} s of {range:?}");
+        // As a stream too, which looks for its deadline elsewhere.
+        let (mut sender, mut receiver) = client.start(&left, options).await.expect("starts");
+        sender.send(vec![0xc0].into()).await.expect("goes out");
+        let answer = receiver.next().await.expect("OK").expect("an answer");
+        assert!(range.contains(&as_int(&answer)), "{range:?}");
+    }
+}
+
+#[test]
+fn c2_what_a_callers_own_contract_says_of_a_method_goes_before_the_servers() {
+    let more = r#", {"name": "more", "pattern": "unary", "request": {"t": "null"}, "response": {"t": "null"}}"#;
+    for (of_server, of_own, timeout) in [
+        (Some(200), Some(100), Some(100)),
+        (Some(100), Some(200), Some(200)),
+        (Some(100), None, Some(100)),
+        (None, None, None),
+    ] {
+        let served = limited(of_server, true, more);
+        let own = limited(of_own, true, "");
+        let method = Method::new(&served, "left")
+            .expect("a method")
+            .called_with(&own);
+        assert_eq!(method.timeout(), timeout.map(Duration::from_millis));
+    }
+}
+
+#[test]
+fn c8_a_call_is_repeated_only_if_both_contracts_say_that_it_may_be() {
+    for (of_server, of_own) in [(true, true), (true, false), (false, true), (false, false)] {
+        let (served, own) = (limited(None, of_server, ""), limited(None, of_own, ""));
+        let method = |contract| Method::new(contract, "left").expect("a method");
+        let both = of_server && of_own;
+        assert_eq!(method(&served).called_with(&own).is_idempotent(), both);
+        assert_eq!(method(&own).served_as(&served).is_idempotent(), both);
+    }
+}
+
 #[tokio::test]
 async fn c1_compression_is_asked_for_per_call() {
     let pair = Pair::new().await;

@@ -270,6 +270,13 @@ impl Method {
         fit(&self.contract, self.reference.request, payload, mode)
     }
 
+    /// The same, for a caller whose own contract is another, compatible one: the core minds what that says of the method.
+    #[must_use]
+    pub fn called_with(mut self, own: &Contract) -> Self {
+        self.engine = self.engine.called_with(own);
+        self
+    }
+
     /// Which method at which peer, for texts.
     pub fn place(&self) -> &str {
         &self.where_

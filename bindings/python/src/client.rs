@@ -77,8 +77,14 @@ impl Client {
         )
     }
 
-    #[pyo3(signature = (contract, name, codec = "msgpack"))]
-    fn method(&self, contract: &Contract, name: &str, codec: &str) -> PyResult<Method> {
+    #[pyo3(signature = (contract, name, codec = "msgpack", own = None))]
+    fn method(
+        &self,
+        contract: &Contract,
+        name: &str,
+        codec: &str,
+        own: Option<&Contract>,
+    ) -> PyResult<Method> {
         let codec = match codec {
             "msgpack" => Codec::MessagePack,
             "json" => Codec::Json,
@@ -89,9 +95,13 @@ impl Client {
             }
         };
         let method = self.bridge.method(&contract.0, name, codec);
-        method.map(Method).ok_or_else(|| {
+        let method = method.ok_or_else(|| {
             PyKeyError::new_err(format!("{} has no method {name:?}", contract.0.name()))
-        })
+        })?;
+        Ok(Method(match own {
+            Some(own) => method.called_with(&own.0),
+            None => method,
+        }))
     }
 
     fn open_session(&self, py: Python<'_>, service: &str, implicit: bool) -> PyResult<Session> {

@@ -189,7 +189,6 @@ pub(crate) fn call_options_from_py(given: Option<&Bound<'_, PyDict>>) -> PyResul
                     bridge.session = option::<PyRef<'_, Session>>(&key, &value)?
                         .map(|session| session.for_call());
                 }
-                "idempotent" => bridge.idempotent = option(&key, &value)?,
                 "info" => options.info = option(&key, &value)?,
                 other => return Err(unknown("a call", other)),
             }

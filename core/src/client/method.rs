@@ -21,6 +21,10 @@ struct MethodInner {
     name: String,
     codec: Codec,
     checked: bool,
+    /// The longest that a call may take, as the contract's author says.
+    timeout: Option<Duration>,
+    /// Whether a call may be made again when it is not known to have run.
+    idempotent: bool,
 }
 
 impl Method {
@@ -34,6 +38,8 @@ impl Method {
             name: format!("{}.{name}", contract.name()),
             codec: Codec::MessagePack,
             checked: false,
+            timeout: manifest_timeout(contract, name),
+            idempotent: method.idempotent,
         })))
     }
 
@@ -61,9 +67,29 @@ impl Method {
     }
 
     /// The same, for a server whose contract is another one, which [`Contract::compare`] found to get on with this one.
+    /// It is repeated only if both say that it is idempotent.
     #[must_use]
     pub fn served_as(&self, served: &Contract) -> Self {
-        self.change(|inner| inner.served = served.id())
+        let idempotent = self.0.idempotent && self.is_idempotent_in(served);
+        self.change(|inner| (inner.served, inner.idempotent) = (served.id(), idempotent))
+    }
+
+    /// The same, for a caller that was built with another contract, which [`Contract::compare`] found to get on with this
+    /// one: its own time limit goes before this contract's, and it is repeated only if both say that it is idempotent.
+    #[must_use]
+    pub fn called_with(&self, own: &Contract) -> Self {
+        let idempotent = self.0.idempotent && self.is_idempotent_in(own);
+        let timeout = manifest_timeout(own, self.bare_name()).or(self.0.timeout);
+        self.change(|inner| (inner.timeout, inner.idempotent) = (timeout, idempotent))
+    }
+
+    fn is_idempotent_in(&self, other: &Contract) -> bool {
+        let method = other.compiled().method(self.bare_name());
+        method.is_some_and(|method| method.idempotent)
+    }
+
+    fn bare_name(&self) -> &str {
+        self.0.contract.compiled().method_name(self.0.method.index)
     }
 
     /// `Service.method`.
@@ -109,14 +135,18 @@ impl Method {
         }
     }
 
-    pub(super) fn manifest_timeout(&self) -> Option<Duration> {
-        let name = self.0.contract.compiled().method_name(self.0.method.index);
-        self.0
-            .contract
-            .manifest()
-            .methods
-            .get(name)?
-            .timeout_ms
-            .map(Duration::from_millis)
+    /// The longest that a call may take which is given no time limit of its own: that of the manifest, if it has one.
+    pub fn timeout(&self) -> Option<Duration> {
+        self.0.timeout
     }
+
+    /// Whether a call may be made again when it is not known to have run.
+    pub fn is_idempotent(&self) -> bool {
+        self.0.idempotent
+    }
+}
+
+fn manifest_timeout(contract: &Contract, name: &str) -> Option<Duration> {
+    let method = contract.manifest().methods.get(name)?;
+    method.timeout_ms.map(Duration::from_millis)
 }

@@ -41,7 +41,8 @@ const MAX_BACKOFF: Duration = Duration::from_secs(5);
 #[derive(Debug, Clone, Default)]
 #[non_exhaustive]
 pub struct CallOptions {
-    /// The longest it may take. Default: the client's, else the method's, else none.
+    /// The longest it may take. Default: the method's, else the client's, else none. The server's word for the method
+    /// holds beside it: whichever is over first ends the call.
     pub timeout: Option<Duration>,
     /// Metadata for the server.
     pub metadata: Metadata,
@@ -49,7 +50,7 @@ pub struct CallOptions {
     pub compress: Option<bool>,
     /// The session it belongs to.
     pub session: Option<Session>,
-    /// Whether it may be made again when it is not known to have run. Default: the contract's word.
+    /// Whether it may be made again when it is not known to have run. Default: the method's word.
     pub idempotent: Option<bool>,
 }
 
@@ -334,8 +335,8 @@ impl Client {
     fn deadline(&self, method: &Method, options: &CallOptions) -> Option<Instant> {
         let timeout = options
             .timeout
-            .or(self.0.options.timeout)
-            .or_else(|| method.manifest_timeout())?;
+            .or(method.timeout())
+            .or(self.0.options.timeout)?;
         Instant::now().checked_add(timeout)
     }
 

@@ -272,7 +272,7 @@ impl UnaryCall {
         let idempotent = self
             .options
             .idempotent
-            .unwrap_or(self.method.types().idempotent);
+            .unwrap_or(self.method.is_idempotent());
         let of_the_way = status.code == Code::UNAVAILABLE && status.origin != Origin::Handler;
         let in_time = self
             .deadline

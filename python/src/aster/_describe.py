@@ -136,9 +136,6 @@ class RemoteMethod:
     pattern: Pattern
     request: Shape
     response: Shape
-    idempotent: bool
-    timeout: Optional[float]
-    """Seconds, from the manifest."""
 
 
 def read_methods(description: Mapping[str, Any]) -> dict[str, RemoteMethod]:
@@ -188,16 +185,9 @@ def read_methods(description: Mapping[str, Any]) -> dict[str, RemoteMethod]:
         assert isinstance(shape, StructShape)  # the core accepts no other members
         return shape
 
-    notes = (description.get("manifest") or {}).get("methods") or {}
-    found = {}
-    for method in description["methods"]:
-        limit = (notes.get(method["name"]) or {}).get("timeout_ms")
-        found[method["name"]] = RemoteMethod(
-            method["name"],
-            Pattern(method["pattern"]),
-            read(method["request"]),
-            read(method["response"]),
-            method.get("idempotent", False),
-            None if limit is None else limit / 1000,
+    return {
+        method["name"]: RemoteMethod(
+            method["name"], Pattern(method["pattern"]), read(method["request"]), read(method["response"])
         )
-    return found
+        for method in description["methods"]
+    }

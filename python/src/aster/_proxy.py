@@ -12,7 +12,7 @@ import msgspec
 from . import _native
 from ._call import Binding, RemoteCall
 from ._codec import Codec, codec_for
-from ._describe import describe_service, milliseconds, read_methods
+from ._describe import describe_service, read_methods
 from ._errors import AsterError, ContractMismatch, UnknownMethod, UsageError
 from ._service import Pattern, ServiceSpec
 from ._shapes import Shape
@@ -42,7 +42,7 @@ def contract_of(spec: ServiceSpec) -> _native.Contract:
 class _Method:
     """One method with what a binding needs, from either source."""
 
-    __slots__ = ("codecs", "idempotent", "name", "parameters", "pattern", "request", "timeout")
+    __slots__ = ("codecs", "name", "parameters", "pattern", "request")
 
     def __init__(
         self,
@@ -50,16 +50,12 @@ class _Method:
         pattern: Pattern,
         request: Shape,
         codecs: tuple[Codec, Codec],
-        idempotent: bool,
-        timeout: Optional[float],
         parameters: Optional[tuple[str, ...]],
     ) -> None:
         self.name = name
         self.pattern = pattern
         self.request = request
         self.codecs = codecs
-        self.idempotent = idempotent
-        self.timeout = timeout
         self.parameters = parameters
 
 
@@ -77,8 +73,6 @@ def _methods_of_contract(contract: _native.Contract) -> tuple[bool, dict[str, _M
                 each.pattern,
                 each.request,
                 (Codec(each.request, dynamic=True), Codec(each.response, dynamic=True)),
-                each.idempotent,
-                each.timeout,
                 None,
             )
             for each in read_methods(description).values()
@@ -96,8 +90,6 @@ def _methods_of_class(spec: ServiceSpec) -> dict[str, _Method]:
                 each.pattern,
                 each.request,
                 (codec_for(each.request), codec_for(each.response)),
-                each.options.idempotent,
-                each.options.timeout,
                 each.parameters,
             )
             for each in spec.methods
@@ -231,16 +223,12 @@ class ServiceLink:
                 raise self._unknown(name)
             native = self.client.require()
             options: dict[str, Any] = {"dynamic": True} if self.spec is None else {}
-            if method.timeout is not None:
-                options["timeout_ms"] = milliseconds(method.timeout)
-            if method.idempotent:
-                options["idempotent"] = True
             if self.session is not None:
                 options["session"] = self.session
             codec = "msgpack" if self.spec is None else self.spec.serialization
             binding = self._bindings[name] = Binding(
                 native,
-                native.method(self._contract, method.name, codec),
+                native.method(self._contract, method.name, codec, contract_of(self.spec) if self.spec else None),
                 method.pattern,
                 method.request,
                 method.codecs,
