@@ -12,9 +12,9 @@ export class ServedCall {
   readonly native: InboundCall;
   readonly service: string;
   readonly method: string;
-  private controller: AbortController | null = null;
-  private context: CallContext | null = null;
-  cancelled = false;
+  #controller: AbortController | null = null;
+  #context: CallContext | null = null;
+  #callbacks: (() => void)[] | null = null;
 
   constructor(native: InboundCall, service: string, method: string) {
     this.native = native;
@@ -24,26 +24,34 @@ export class ServedCall {
 
   /** Made when it is first asked for: most handlers never do. */
   get signal(): AbortSignal {
-    if (this.controller === null) {
-      this.controller = new AbortController();
-      if (this.cancelled) this.controller.abort(reason());
+    if (this.#controller === null) {
+      const controller = new AbortController();
+      this.#controller = controller;
+      this.onCancel(() =>
+        controller.abort(new DOMException("the caller has gone, cancelled, or run out of time", "AbortError")),
+      );
     }
-    return this.controller.signal;
+    return this.#controller.signal;
   }
 
-  cancel(): void {
-    this.cancelled = true;
-    this.controller?.abort(reason());
+  /** Called when the call is cancelled, at once if it has been. */
+  onCancel(callback: () => void): void {
+    if (this.#callbacks !== null) {
+      if (this.native.cancelled) callback();
+      else this.#callbacks.push(callback);
+      return;
+    }
+    this.#callbacks = [callback];
+    // The native layer takes one callback per call.
+    this.native.onCancel(() => {
+      for (const each of this.#callbacks!.splice(0)) each();
+    });
   }
 
   asContext(): CallContext {
-    this.context ??= new CallContext(this);
-    return this.context;
+    this.#context ??= new CallContext(this);
+    return this.#context;
   }
-}
-
-function reason(): DOMException {
-  return new DOMException("the caller has gone, cancelled, or run out of time", "AbortError");
 }
 
 /** Runs a handler so that `CallContext.current()` knows its call. */

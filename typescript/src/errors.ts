@@ -363,7 +363,7 @@ export function errorFromStatus(status: Status, decode: (details: Uint8Array) =>
       details = decode(status.details);
     } catch {
       // Details of another implementation's own making: better raw than an error about an error.
-      details = status.details.slice();
+      details = new Uint8Array(status.details);
     }
   }
   const error = errorOfCode(status.code, status.message, {

@@ -121,8 +121,6 @@ export interface RemoteMethodSpec {
   readonly pattern: Pattern;
   readonly request: Shape;
   readonly response: Shape;
-  readonly idempotent: boolean;
-  readonly timeoutMs: number | null;
 }
 
 export interface RemoteService {
@@ -155,10 +153,8 @@ interface GivenService {
     pattern: Pattern;
     request: GivenType;
     response: GivenType;
-    idempotent?: boolean;
   }[];
   readonly types: readonly GivenNamed[];
-  readonly manifest?: { readonly methods?: Record<string, { readonly timeout_ms?: number }> } | null;
 }
 
 /** What a description says, its values as a program without the classes sees them. */
@@ -172,8 +168,6 @@ export function readService(description: Uint8Array): RemoteService {
       pattern: method.pattern,
       request: reader.type(method.request),
       response: reader.type(method.response),
-      idempotent: method.idempotent === true,
-      timeoutMs: given.manifest?.methods?.[method.name]?.timeout_ms ?? null,
     });
   }
   return { session: given.scope === "session", methods };
