@@ -119,19 +119,21 @@ impl Inbox {
         waits
     }
 
-    /// Lets go of what waits, and of what comes.
-    pub(crate) fn abandon(&self) {
+    /// Lets go of what waits, and of what comes: whoever reads is told of the end.
+    pub(crate) fn abandon(self: &Arc<Self>) {
         if self.port.runtime.is_forked() {
             return;
         }
-        let dropped = {
+        let (dropped, waiting) = {
             let mut state = lock(&self.state);
             state.abandoned = true;
             state.full = false;
-            mem::take(&mut state.batch)
+            state.end.get_or_insert(Ok(()));
+            (mem::take(&mut state.batch), state.waiting.take())
         };
         drop(dropped);
         self.room.notify_one();
+        self.announce(waiting);
     }
 
     /// The initial metadata of the sender, empty until something of it has come.
@@ -337,6 +339,19 @@ mod tests {
         });
         inbox.abandon();
         done.recv().unwrap();
-        assert!(matches!(inbox.take(), Taken::Nothing));
+        assert!(matches!(inbox.take(), Taken::End));
+    }
+
+    #[test]
+    fn abandoning_gives_back_the_ticket_that_waits() {
+        let port = Port::new().unwrap();
+        let inbox = Inbox::new(&port.shared);
+        assert!(inbox.wait(7));
+        inbox.abandon();
+        wait_readable(&port);
+        assert_eq!(ready_ticket(&port), 7);
+        assert!(matches!(inbox.take(), Taken::End));
+        assert!(inbox.wait(8), "nobody waits for ever");
+        assert_eq!(ready_ticket(&port), 8);
     }
 }

@@ -11,7 +11,7 @@ use crate::event::{Event, Outcome};
 use crate::logs;
 use crate::outcome::Failure;
 use crate::runtime::{self, Canceller, Command, Runtime};
-use crate::wake::Wake;
+use crate::wake::{Descriptor, Wake};
 
 /// Names a port in the process.
 pub type PortId = u64;
@@ -23,7 +23,8 @@ pub type PortId = u64;
 /// that returns an error has not taken its ticket.
 pub type Ticket = u64;
 
-/// A queue of events with a descriptor that is readable while there are any.
+/// A queue of events whose event loop is told, once per burst, that there are any: by a descriptor that is readable then,
+/// or by a function.
 ///
 /// Every handle belongs to the port that it was made with and reports there.
 pub struct Port {
@@ -41,9 +42,9 @@ pub(crate) struct Shared {
 #[derive(Default)]
 struct Queue {
     events: Vec<Event>,
-    /// The descriptor has been raised and not cleared since.
+    /// The loop has been told and has not drained since.
     raised: bool,
-    /// The I/O thread will raise it soon.
+    /// The I/O thread will tell it soon.
     flushing: bool,
     closed: bool,
 }
@@ -52,11 +53,24 @@ struct Queue {
 static OPEN: Mutex<Vec<Weak<Shared>>> = Mutex::new(Vec::new());
 
 impl Port {
-    /// Opens a port, and starts the I/O thread of the process if it does not run.
+    /// Opens a port with a descriptor, and starts the I/O thread of the process if it does not run.
     pub fn new() -> Result<Self, BridgeError> {
+        let descriptor =
+            Descriptor::new().map_err(|error| BridgeError::Start(error.to_string()))?;
+        Self::with(Wake::Descriptor(descriptor))
+    }
+
+    /// Opens a port that calls `wake` when its loop should drain it: once per burst, and not again before a drain.
+    ///
+    /// It is called on any thread, with no lock held, and must not block. It may still be called while the port is
+    /// being closed, and is dropped with the last handle of the port, on any thread too.
+    pub fn with_wake(wake: impl Fn() + Send + Sync + 'static) -> Result<Self, BridgeError> {
+        Self::with(Wake::Function(Box::new(wake)))
+    }
+
+    fn with(wake: Wake) -> Result<Self, BridgeError> {
         static NEXT: AtomicU64 = AtomicU64::new(1);
         let runtime = Runtime::current()?;
-        let wake = Wake::new().map_err(|error| BridgeError::Start(error.to_string()))?;
         let id = NEXT.fetch_add(1, Ordering::Relaxed);
         let shared = Arc::new(Shared {
             id,
@@ -80,9 +94,13 @@ impl Port {
         self.shared.id
     }
 
-    /// The descriptor to watch for reading. It stays open as long as this value or a handle of the port lives.
-    pub fn descriptor(&self) -> RawFd {
-        self.shared.wake.descriptor()
+    /// The descriptor to watch for reading, of a port that has one. It stays open as long as this value or a handle of
+    /// the port lives.
+    pub fn descriptor(&self) -> Option<RawFd> {
+        match &self.shared.wake {
+            Wake::Descriptor(descriptor) => Some(descriptor.number()),
+            Wake::Function(_) => None,
+        }
     }
 
     /// Fails if the port can't be used any more, saying why.
@@ -129,7 +147,10 @@ impl Drop for Port {
 impl Shared {
     #[cfg(test)]
     pub(crate) fn descriptor(&self) -> std::os::fd::BorrowedFd<'_> {
-        self.wake.borrow()
+        match &self.wake {
+            Wake::Descriptor(descriptor) => descriptor.borrow(),
+            Wake::Function(_) => panic!("this port has no descriptor"),
+        }
     }
 
     pub(crate) fn check(&self) -> Result<(), BridgeError> {
@@ -164,7 +185,7 @@ impl Shared {
         }
     }
 
-    /// On the I/O thread: raises the descriptor if there is something that the loop has not been told of.
+    /// On the I/O thread: wakes the loop if there is something that it has not been told of.
     pub(crate) fn flush(&self) {
         let mut queue = lock(&self.queue);
         queue.flushing = false;
@@ -281,6 +302,49 @@ mod tests {
         port.drain_into(&mut events);
         assert_eq!(events.len(), 100);
         assert!(!readable_within(&port, 0), "cleared by the drain");
+    }
+
+    #[test]
+    fn a_function_is_called_once_per_burst_and_again_after_a_drain() {
+        let (told, heard) = std::sync::mpsc::channel();
+        let port = Port::with_wake(move || told.send(()).unwrap()).unwrap();
+        assert_eq!(port.descriptor(), None);
+        let mut events = Vec::new();
+        for round in 0..3 {
+            let shared = port.shared.clone();
+            on_io(&port, async move {
+                for ticket in 0..100 {
+                    Completer::new(&shared, ticket).complete(Outcome::Done);
+                }
+            });
+            heard.recv().unwrap();
+            port.drain_into(&mut events);
+            assert_eq!(events.len(), 100, "round {round}");
+            events.clear();
+            assert!(heard.try_recv().is_err(), "once per burst");
+        }
+        // From another thread than the I/O thread too.
+        Completer::new(&port.shared, 1).complete(Outcome::Done);
+        heard.recv().unwrap();
+    }
+
+    #[test]
+    fn a_function_may_drain_the_port_itself() {
+        // It would lock up if it were called under the lock of the queue.
+        let place: Arc<std::sync::OnceLock<Port>> = Arc::default();
+        let (told, heard) = std::sync::mpsc::channel();
+        let inside = place.clone();
+        let port = Port::with_wake(move || {
+            let mut events = Vec::new();
+            inside.get().unwrap().drain_into(&mut events);
+            told.send(events.len()).unwrap();
+        })
+        .unwrap();
+        let shared = port.shared.clone();
+        assert!(place.set(port).is_ok());
+        Completer::new(&shared, 1).complete(Outcome::Done);
+        assert_eq!(heard.recv().unwrap(), 1);
+        place.get().unwrap().close();
     }
 
     #[test]

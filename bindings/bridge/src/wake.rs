@@ -1,5 +1,6 @@
-//! A descriptor that an event loop can watch: readable means "drain the port".
+//! How an event loop learns that it should drain its port: a descriptor that it can watch, or a function of its language.
 
+use std::fmt;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 
@@ -8,15 +9,48 @@ use rustix::event::{EventfdFlags, eventfd};
 #[cfg(not(target_os = "linux"))]
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 
+/// The way to wake one event loop.
+pub(crate) enum Wake {
+    Descriptor(Descriptor),
+    /// Must not block, and is called without a lock held, on whatever thread has something to tell.
+    Function(Box<dyn Fn() + Send + Sync>),
+}
+
+impl Wake {
+    /// Says "drain the port".
+    pub(crate) fn raise(&self) {
+        match self {
+            Self::Descriptor(descriptor) => descriptor.raise(),
+            Self::Function(wake) => wake(),
+        }
+    }
+
+    /// Takes it back: the draining has begun.
+    pub(crate) fn clear(&self) {
+        if let Self::Descriptor(descriptor) = self {
+            descriptor.clear();
+        }
+    }
+}
+
+impl fmt::Debug for Wake {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Descriptor(descriptor) => descriptor.fmt(f),
+            Self::Function(_) => f.write_str("Function"),
+        }
+    }
+}
+
 /// An eventfd on Linux, a socket pair elsewhere. Never blocks.
 #[derive(Debug)]
-pub(crate) struct Wake {
+pub(crate) struct Descriptor {
     read: OwnedFd,
     #[cfg(not(target_os = "linux"))]
     write: OwnedFd,
 }
 
-impl Wake {
+impl Descriptor {
     /// Fails when the process or the system is out of descriptors.
     pub(crate) fn new() -> io::Result<Self> {
         #[cfg(target_os = "linux")]
@@ -41,7 +75,7 @@ impl Wake {
     }
 
     /// The descriptor to watch for reading.
-    pub(crate) fn descriptor(&self) -> RawFd {
+    pub(crate) fn number(&self) -> RawFd {
         self.read.as_raw_fd()
     }
 
@@ -50,7 +84,7 @@ impl Wake {
         std::os::fd::AsFd::as_fd(&self.read)
     }
 
-    /// Makes the descriptor readable until [`Wake::clear`].
+    /// Makes the descriptor readable until [`Descriptor::clear`].
     pub(crate) fn raise(&self) {
         #[cfg(target_os = "linux")]
         let end = &self.read;
@@ -76,7 +110,7 @@ mod tests {
     use super::*;
     use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-    fn readable(wake: &Wake) -> bool {
+    fn readable(wake: &Descriptor) -> bool {
         let mut polled = [PollFd::new(&wake.read, PollFlags::IN)];
         let now = Timespec {
             tv_sec: 0,
@@ -88,7 +122,7 @@ mod tests {
 
     #[test]
     fn is_readable_from_raise_to_clear() {
-        let wake = Wake::new().unwrap();
+        let wake = Descriptor::new().unwrap();
         assert!(!readable(&wake));
         wake.raise();
         wake.raise();
@@ -99,6 +133,6 @@ mod tests {
 
     #[test]
     fn clearing_what_was_not_raised_does_not_block() {
-        Wake::new().unwrap().clear();
+        Descriptor::new().unwrap().clear();
     }
 }

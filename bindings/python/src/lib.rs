@@ -15,12 +15,9 @@ mod server;
 
 use std::time::Duration;
 
-use aster_bridge::engine::{Code, limits};
+use aster_bridge::engine::Code;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
-
-/// How long the end of the interpreter may wait for peers to be told, in milliseconds.
-const EXIT_MS: u64 = 200;
 
 /// Closes every client and server of the process and waits at most so long; whether all was done in time.
 #[pyfunction]
@@ -30,7 +27,7 @@ fn shutdown(py: Python<'_>, timeout_ms: u64) -> bool {
 
 #[pyfunction]
 fn _at_exit(py: Python<'_>) {
-    shutdown(py, EXIT_MS);
+    py.detach(|| aster_bridge::shutdown(aster_bridge::EXIT));
 }
 
 #[pyfunction]
@@ -48,19 +45,9 @@ fn codes(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
 
 fn defaults(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
     let defaults = PyDict::new(py);
-    defaults.set_item("MAX_MESSAGE", limits::MAX_MESSAGE)?;
-    defaults.set_item("MAX_METADATA", limits::MAX_METADATA)?;
-    defaults.set_item("MAX_METADATA_PAIRS", limits::MAX_METADATA_PAIRS)?;
-    defaults.set_item("MAX_LANE_MESSAGE", limits::MAX_LANE_MESSAGE)?;
-    defaults.set_item("MAX_IN_FLIGHT", limits::MAX_IN_FLIGHT)?;
-    defaults.set_item("MAX_STREAMS", limits::MAX_STREAMS)?;
-    defaults.set_item("MAX_SESSIONS", limits::MAX_SESSIONS)?;
-    defaults.set_item("MAX_CONNECTIONS_PER_PEER", limits::MAX_CONNECTIONS_PER_PEER)?;
-    defaults.set_item("MAX_STATUS_MESSAGE", limits::MAX_STATUS_MESSAGE)?;
-    defaults.set_item("MAX_STATUS_DETAILS", limits::MAX_STATUS_DETAILS)?;
-    defaults.set_item("COMPRESS_THRESHOLD", limits::COMPRESS_THRESHOLD)?;
-    defaults.set_item("INBOX_LIMIT", aster_bridge::INBOX_LIMIT)?;
-    defaults.set_item("OUTBOX_LIMIT", aster_bridge::OUTBOX_LIMIT)?;
+    for (name, value) in aster_bridge::DEFAULTS {
+        defaults.set_item(name, value)?;
+    }
     Ok(defaults)
 }
 

@@ -498,8 +498,9 @@ impl Port {
         Ok(Self(state))
     }
 
-    fn fileno(&self) -> i32 {
-        self.0.bridge.descriptor()
+    fn fileno(&self) -> PyResult<i32> {
+        let descriptor = self.0.bridge.descriptor();
+        descriptor.ok_or_else(|| PyRuntimeError::new_err("this port has no descriptor"))
     }
 
     fn drain(&self, py: Python<'_>) -> PyResult<()> {
