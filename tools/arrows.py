@@ -30,6 +30,7 @@ ARROWS: Mapping[str, frozenset[str]] = {
     "aster-rpc": frozenset({"aster-proto"}),
     "aster-bridge": frozenset({"aster-rpc"}),
     "aster-python": frozenset({"aster-bridge"}),
+    "aster-node": frozenset({"aster-bridge"}),
     # Programs around the SDKs see what a user sees.
     "aster-bench": frozenset({"aster-rpc"}),
     "aster-conformance-peer": frozenset({"aster-rpc"}),
@@ -59,6 +60,7 @@ PURE: Mapping[str, frozenset[str]] = {
     ),
     # Converts only: the engine and its runtime are behind the bridge.
     "aster-python": frozenset({"iroh", "iroh-base", "noq", "quinn", "tokio"}),
+    "aster-node": frozenset({"iroh", "iroh-base", "noq", "quinn", "tokio"}),
 }
 
 # Python trees that may see the public modules of `aster` only.
