@@ -37,7 +37,6 @@ export function generate(modules: Modules, files: readonly string[], options: Ge
     }
     readWireTypes(reader, module);
   }
-  checkTags(reader);
   if (reader.problems.count > 0) throw new SourceError(reader.problems.lines(options.folder));
   const metadata: SourceMetadata = {
     format: 1,
@@ -55,28 +54,6 @@ function readWireTypes(reader: Reader, module: SourceModule): void {
     if (declared?.node.type !== "ClassDeclaration") continue;
     if (reader.decoration(declared.node.decorators, scope, "WireType") === undefined) continue;
     reader.wireClass({ kind: "declared", module, name, declarations }, name, scope, declared.node);
-  }
-}
-
-/** One tag is one type. The core checks it too, but does not know the files. */
-function checkTags(reader: Reader): void {
-  const byTag = new Map<string, TypeKey>();
-  for (const [key, type] of Object.entries(reader.types)) {
-    if (type.tag === undefined) continue;
-    const other = byTag.get(type.tag);
-    if (other === undefined) {
-      byTag.set(type.tag, key);
-    } else if (JSON.stringify(reader.types[other]) !== JSON.stringify(type)) {
-      const module = reader.classes.get(key);
-      const declared = module?.declarations.get(key.slice(key.lastIndexOf("#") + 1))?.[0];
-      if (module === undefined || declared === undefined) continue;
-      reader.problem(
-        { module, parameters: new Map() },
-        declared.node,
-        `${type.name}: ${other.replace("#", " has ")} under the wire type "${type.tag}" too, with other fields; give one of ` +
-          "them another",
-      );
-    }
   }
 }
 

@@ -200,10 +200,6 @@ const CASES: readonly [string, ...string[]][] = [
     "a.ts:2:34: S: C is declared in node_modules/pkg/i.d.ts, where defaults of a class are not to be seen",
   ],
   [
-    '@WireType("t/A") class A { a = 1 }\n@WireType("t/A") class B { b = 1 }',
-    'a.ts:2:1: B: a.ts has A under the wire type "t/A" too, with other fields; give one of them another',
-  ],
-  [
     R("@Rpc() m(req: Q) {}"),
     "a.ts:2:29: S.m: nothing says what it returns; write `: Promise<Answer>` after its parameters",
   ],
