@@ -14,6 +14,7 @@ use crate::inbox::{Inbox, Taken};
 use crate::options;
 use crate::outbox::{Outbox, Push};
 use crate::outcome::Failure;
+use crate::payload::Payload;
 use crate::port::{Shared, Ticket};
 use crate::runtime::{self, Key};
 
@@ -58,7 +59,7 @@ impl ClientCall {
     }
 
     /// Checks a message against the contract, and gives it in wire form.
-    pub fn request(&self, payload: &[u8], dynamic: bool) -> Result<Bytes, ValueError> {
+    pub fn request(&self, payload: impl Payload, dynamic: bool) -> Result<Bytes, ValueError> {
         self.method.request(payload, dynamic)
     }
 

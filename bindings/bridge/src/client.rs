@@ -16,7 +16,7 @@ use crate::event::Outcome;
 use crate::options;
 use crate::outcome::Failure;
 use crate::owned::Owned;
-use crate::payload::fit;
+use crate::payload::{Payload, fit};
 use crate::port::{Completer, Port, PortId, Shared, Ticket};
 use crate::runtime::{self, Command, Key};
 
@@ -265,7 +265,7 @@ impl Drop for Client {
 impl Method {
     /// Checks a request payload against the contract, and gives it in wire form. `dynamic`: refuse fields that the
     /// contract does not know.
-    pub fn request(&self, payload: &[u8], dynamic: bool) -> Result<Bytes, ValueError> {
+    pub fn request(&self, payload: impl Payload, dynamic: bool) -> Result<Bytes, ValueError> {
         let mode = if dynamic { Mode::Send } else { Mode::Receive };
         fit(&self.contract, self.reference.request, payload, mode)
     }

@@ -18,7 +18,7 @@ use crate::event::Event;
 use crate::inbox::Inbox;
 use crate::outbox::{Outbox, Push};
 use crate::outcome::Failure;
-use crate::payload::fit;
+use crate::payload::{Payload, fit};
 use crate::port::{Shared, Ticket};
 use crate::runtime::{self, Command, Key};
 
@@ -280,12 +280,12 @@ impl InboundCall {
     }
 
     /// The payload in wire form, or what does not fit the contract.
-    fn fit(&self, payload: &[u8]) -> Result<Bytes, AnswerError> {
+    fn fit(&self, payload: impl Payload) -> Result<Bytes, AnswerError> {
         fit(&self.contract, self.method.response, payload, Mode::Send).map_err(AnswerError::Value)
     }
 
     /// Answers a unary or client-streaming call, and ends it.
-    pub fn reply(&self, payload: &[u8]) -> Result<(), AnswerError> {
+    pub fn reply(&self, payload: impl Payload) -> Result<(), AnswerError> {
         if self.method.pattern.streams_responses() {
             return Err(AnswerError::Misuse(format!(
                 "{} answers with a stream: use send and finish",
@@ -304,7 +304,7 @@ impl InboundCall {
     }
 
     /// Sends one message of a streamed answer.
-    pub fn send(&self, payload: &[u8]) -> Result<Push, AnswerError> {
+    pub fn send(&self, payload: impl Payload) -> Result<Push, AnswerError> {
         if !self.method.pattern.streams_responses() {
             return Err(AnswerError::Misuse(format!(
                 "{} has one answer: use reply",

@@ -39,7 +39,7 @@ pub use inbound::{AnswerError, InboundCall};
 pub use inbox::{INBOX_LIMIT, Inbox, Taken};
 pub use outbox::{OUTBOX_LIMIT, Push};
 pub use outcome::Failure;
-pub use payload::check;
+pub use payload::{Payload, check};
 pub use port::{Port, PortId, Ticket};
 pub use runtime::{forked, panic_text, shutdown};
 pub use server::{Served, Server};

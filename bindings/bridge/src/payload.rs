@@ -4,17 +4,31 @@ use bytes::Bytes;
 
 use crate::engine::{Contract, Mode, TypeId, ValueError, normalise};
 
-/// A payload in wire form, or what is wrong with it and where. Copies it once.
+/// A payload as a language gives it: to be copied, or to be kept as it is.
+pub trait Payload: AsRef<[u8]> {
+    /// Bytes that outlive the call that brought them.
+    fn into_bytes(self) -> Bytes;
+}
+
+impl Payload for &[u8] {
+    fn into_bytes(self) -> Bytes {
+        Bytes::copy_from_slice(self)
+    }
+}
+
+/// A payload in wire form, or what is wrong with it and where.
 pub(crate) fn fit(
     contract: &Contract,
     ty: TypeId,
-    payload: &[u8],
+    payload: impl Payload,
     mode: Mode,
 ) -> Result<Bytes, ValueError> {
-    Ok(match normalise(contract.compiled(), ty, payload, mode)? {
-        Some(rewritten) => rewritten.into(),
-        None => Bytes::copy_from_slice(payload),
-    })
+    Ok(
+        match normalise(contract.compiled(), ty, payload.as_ref(), mode)? {
+            Some(rewritten) => rewritten.into(),
+            None => payload.into_bytes(),
+        },
+    )
 }
 
 /// Checks one payload of a method: of its request, or of its response.

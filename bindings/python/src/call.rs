@@ -8,7 +8,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict};
 
 use crate::client::{CallInfo, Client};
-use crate::convert::metadata_to_py;
+use crate::convert::{Given, metadata_to_py};
 use crate::port::{Kind, State, Unflushed};
 
 /// A call whose messages come and go one by one. Dropped before its end, it is cancelled.
@@ -54,7 +54,7 @@ impl ClientCall {
     ) -> PyResult<Option<Bound<'py, PyAny>>> {
         let py = slf.py();
         let this = slf.get();
-        let message = this.bridge.request(payload.as_bytes(), this.dynamic);
+        let message = this.bridge.request(Given(payload), this.dynamic);
         let message = message.map_err(|error| PyValueError::new_err(error.to_string()))?;
         match this
             .bridge

@@ -11,7 +11,7 @@ use pyo3::types::{PyBytes, PyDict};
 
 use crate::call::ClientCall;
 use crate::contract::Contract;
-use crate::convert::{call_options_from_py, metadata_to_py};
+use crate::convert::{Given, call_options_from_py, metadata_to_py};
 use crate::port::{Kind, State, lock};
 
 /// A connection to a peer.
@@ -194,7 +194,7 @@ pub(crate) struct Method(aster_bridge::Method);
 
 impl Method {
     fn request(&self, payload: &Bound<'_, PyBytes>, dynamic: bool) -> PyResult<bytes::Bytes> {
-        let request = self.0.request(payload.as_bytes(), dynamic);
+        let request = self.0.request(Given(payload), dynamic);
         request.map_err(|error| PyValueError::new_err(error.to_string()))
     }
 }

@@ -3,13 +3,38 @@
 use std::path::PathBuf;
 
 use aster_bridge::engine::Metadata;
-use aster_bridge::{Batch, Failure, options};
+use aster_bridge::{Batch, Failure, Payload, options};
+use bytes::Bytes;
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::intern;
 use pyo3::prelude::*;
+use pyo3::pybacked::PyBackedBytes;
 use pyo3::types::{PyBytes, PyDict, PyString, PyTuple};
 
 use crate::client::{CallInfo, Session};
+
+/// From this size on a payload is not copied: its object lives until the last byte is acknowledged, and its reference is
+/// given back when the interpreter is next entered.
+const KEPT: usize = 64 << 10;
+
+/// A payload as Python gives it.
+pub(crate) struct Given<'a, 'py>(pub(crate) &'a Bound<'py, PyBytes>);
+
+impl AsRef<[u8]> for Given<'_, '_> {
+    fn as_ref(&self) -> &[u8] {
+        self.0.as_bytes()
+    }
+}
+
+impl Payload for Given<'_, '_> {
+    fn into_bytes(self) -> Bytes {
+        if self.0.as_bytes().len() < KEPT {
+            Bytes::copy_from_slice(self.0.as_bytes())
+        } else {
+            Bytes::from_owner(PyBackedBytes::from(self.0.clone()))
+        }
+    }
+}
 
 /// A dict of text to text, or to bytes where the key ends in `-bin`.
 pub(crate) fn metadata_to_py<'py>(

@@ -7,7 +7,7 @@ use pyo3::exceptions::{PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict};
 
-use crate::convert::{metadata_from_py, metadata_to_py};
+use crate::convert::{Given, metadata_from_py, metadata_to_py};
 use crate::port::{Kind, State, Unflushed};
 
 /// One call that came in.
@@ -139,7 +139,7 @@ impl Call {
     }
 
     fn reply(&self, py: Python<'_>, payload: &Bound<'_, PyBytes>) -> PyResult<()> {
-        self.ended(py, self.bridge.reply(payload.as_bytes()))
+        self.ended(py, self.bridge.reply(Given(payload)))
     }
 
     fn send<'py>(
@@ -150,7 +150,7 @@ impl Call {
         let this = slf.get();
         match this
             .bridge
-            .send(payload.as_bytes())
+            .send(Given(payload))
             .map_err(|error| this.error(py, &error))?
         {
             Push::Room => Ok(None),
