@@ -1,14 +1,14 @@
 /** How TypeScript modules are found and made into JavaScript while a program runs. */
 
 import { existsSync, readFileSync } from "node:fs";
-import { basename, dirname, join } from "node:path";
+import { dirname, join } from "node:path";
 import { fileURLToPath, pathToFileURL } from "node:url";
-import { type TransformOptions, transformSync } from "esbuild";
 
 import { asCommonJs, asModule, injectionFor } from "./gen/inject.js";
 import { Modules } from "./gen/modules.js";
 import { Problems } from "./gen/problems.js";
 import { rootOf } from "./gen/project.js";
+import { toJavaScript } from "./gen/transform.js";
 
 export interface Loaded {
   readonly format: "module" | "commonjs";
@@ -75,30 +75,12 @@ export class Loader {
 
   #transform(path: string, text: string, format: Loaded["format"], line: string | null): string {
     const compilerOptions = this.#modules.resolver.tsconfig(path)?.config.compilerOptions ?? {};
-    const options: TransformOptions = {
-      loader: path.endsWith("x") ? "tsx" : "ts",
+    const { code, map } = toJavaScript(path, text, line, compilerOptions, {
       format: format === "module" ? "esm" : "cjs",
       target: `node${process.versions.node}`,
-      sourcefile: path,
-      sourcemap: "external",
-      keepNames: true,
-      // The decorators' form, class fields and JSX follow the project.
-      tsconfigRaw: { compilerOptions } as NonNullable<TransformOptions["tsconfigRaw"]>,
-    };
-    const { code, map } = transformSync(text, options);
-    const sourceMap = JSON.parse(map) as { sources: string[]; mappings: string };
-    sourceMap.sources = [basename(path)];
-    let source = code;
-    const hashbang = /^#!.*\n/.exec(code)?.[0];
-    if (hashbang !== undefined) {
-      // Its place is taken, so that the rest stays where the source map says.
-      source = `${line ?? ""}\n${code.slice(hashbang.length)}`;
-    } else if (line !== null) {
-      source = `${line}\n${code}`;
-      sourceMap.mappings = `;${sourceMap.mappings}`;
-    }
-    const encoded = Buffer.from(JSON.stringify(sourceMap)).toString("base64");
-    return `${source}\n//# sourceMappingURL=data:application/json;base64,${encoded}\n`;
+    });
+    const encoded = Buffer.from(JSON.stringify(map)).toString("base64");
+    return `${code}\n//# sourceMappingURL=data:application/json;base64,${encoded}\n`;
   }
 }
 

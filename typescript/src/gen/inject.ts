@@ -16,12 +16,18 @@ export interface Injection {
 
 /**
  * What to put in front of the module; null if it declares neither services nor wire types. `text` is its source as the
- * loader has it. Throws a SourceError with all that is wrong in what it declares.
+ * loader has it, `project` names what its keys belong to. Throws a SourceError with all that is wrong in what it declares.
  *
  * It goes in front because a module may start its server while it runs, before a statement at its end would be reached; the classes
  * are therefore named by functions, called later.
  */
-export function injectionFor(modules: Modules, path: string, text: string, folder: string): Injection | null {
+export function injectionFor(
+  modules: Modules,
+  path: string,
+  text: string,
+  folder: string,
+  project: string = modules.root,
+): Injection | null {
   // Parsing is for modules that have a decorator.
   if (!text.includes("@")) return null;
   const problems = new Problems();
@@ -41,7 +47,7 @@ export function injectionFor(modules: Modules, path: string, text: string, folde
     else others.add(declaring.path);
   }
   const registration =
-    `{root:${JSON.stringify(modules.root)},metadata:${literal(generated.metadata)},` + `classes:{${own.join(",")}}}`;
+    `{root:${JSON.stringify(project)},metadata:${literal(generated.metadata)},` + `classes:{${own.join(",")}}}`;
   const array = `globalThis[Symbol.for(${JSON.stringify(REGISTRATIONS)})]`;
   return {
     code: `(${array}??=[]).push(${registration});`,

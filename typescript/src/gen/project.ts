@@ -1,6 +1,6 @@
 /** Which folder is the project, and which files are its sources. */
 
-import { existsSync, readdirSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { createFilesMatcher, type FileMatcher, getTsconfig, type TsConfigResult } from "get-tsconfig";
 
@@ -9,6 +9,16 @@ export function rootOf(folder: string): string {
   for (let at = folder; ; at = dirname(at)) {
     if (existsSync(join(at, "package.json"))) return at;
     if (dirname(at) === at) return folder;
+  }
+}
+
+/** The name in a project's package.json. */
+export function nameOfProject(root: string): string {
+  try {
+    const manifest = JSON.parse(readFileSync(join(root, "package.json"), "utf8")) as { name?: string };
+    return manifest.name ?? "";
+  } catch {
+    return ""; // none there, or one that every other tool complains of
   }
 }
 

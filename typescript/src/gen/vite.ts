@@ -12,7 +12,8 @@ import { resolve } from "node:path";
 import { asModule, injectionFor } from "./inject.js";
 import { Modules } from "./modules.js";
 import { SourceError } from "./problems.js";
-import { rootOf } from "./project.js";
+import { nameOfProject, rootOf } from "./project.js";
+import { type SourceMap, toJavaScript } from "./transform.js";
 
 /** As much of a plugin as is used here, so that types need no Vite. */
 export interface AsterPlugin {
@@ -20,7 +21,7 @@ export interface AsterPlugin {
   /** Types must be read before they are stripped. */
   readonly enforce: "pre";
   configResolved(config: { readonly root: string }): void;
-  transform(this: PluginContext, code: string, id: string): { code: string; map: null } | null;
+  transform(this: PluginContext, code: string, id: string): { code: string; map: SourceMap | null } | null;
   watchChange(): void;
 }
 
@@ -41,9 +42,7 @@ export default function aster(): AsterPlugin {
       const path = id.replace(/[?#].*$/, "");
       if (!isSource(path)) return null;
       try {
-        const injection = injectionFor(modules, path, code, modules.root);
-        // On the first line, so that the lines of the source keep their numbers.
-        return injection === null ? null : { code: inFront(asModule(injection), code), map: null };
+        return transform(modules, path, code);
       } catch (error) {
         if (error instanceof SourceError) this.error(error.message);
         throw error;
@@ -55,6 +54,24 @@ export default function aster(): AsterPlugin {
   };
 }
 
+function transform(modules: Modules, path: string, code: string): { code: string; map: SourceMap | null } | null {
+  // What is built runs anywhere, so the folder is not in it.
+  const injection = injectionFor(modules, path, code, modules.root, nameOfProject(modules.root));
+  if (injection === null) return null;
+  const compilerOptions = modules.resolver.tsconfig(path)?.config.compilerOptions ?? {};
+  if (compilerOptions.experimentalDecorators === true) {
+    // On the first line, so that the lines of the source keep their numbers.
+    const hashbang = /^#!.*\n/.exec(code)?.[0] ?? "";
+    return { code: hashbang + asModule(injection) + code.slice(hashbang.length), map: null };
+  }
+  // Vite 8 leaves standard decorators as they are, which no engine runs yet.
+  return toJavaScript(path, code, asModule(injection), compilerOptions, {
+    target: "esnext",
+    supported: { decorators: false },
+    jsx: "preserve",
+  });
+}
+
 function isSource(path: string): boolean {
   return (
     !path.startsWith("\0") &&
@@ -62,9 +79,4 @@ function isSource(path: string): boolean {
     !/\.d\.[cm]?ts$/.test(path) &&
     !/[\\/]node_modules[\\/]/.test(path)
   );
-}
-
-function inFront(line: string, code: string): string {
-  const hashbang = /^#!.*\n/.exec(code)?.[0] ?? "";
-  return hashbang + line + code.slice(hashbang.length);
 }

@@ -8,7 +8,7 @@ import type { SourceMetadata, TypeKey } from "./types.js";
 
 /** One module's registration. */
 export interface Registration {
-  /** The folder that type keys are relative to. */
+  /** Which project the keys belong to: its folder, or its name where the program is built to run elsewhere. */
   readonly root: string;
   /** All that the module declares, with everything its types reach. */
   readonly metadata: SourceMetadata;
