@@ -10,7 +10,7 @@ use crate::fault::{Fault, Result, misuse};
 use crate::records::{COMPRESS, COMPRESS_GIVEN, IDEMPOTENT, IDEMPOTENT_GIVEN, Options, entries};
 
 /// A failed outcome; see `Status` in `typescript/src/native/types.ts`.
-#[napi(object, object_from_js = false)]
+#[napi(object, object_from_js = false, use_nullable = true)]
 pub struct Status<'env> {
     /// The status code's number.
     pub code: u32,
