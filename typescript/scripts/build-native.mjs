@@ -14,7 +14,8 @@ const release = process.argv.includes("--release");
 
 function cargo(...args) {
   const run = spawnSync("cargo", args, { cwd: root, stdio: ["ignore", "pipe", "inherit"], maxBuffer: 64 << 20 });
-  if (run.error) throw new Error(`cargo could not be started: ${run.error.message}; install Rust from https://rustup.rs`);
+  if (run.error)
+    throw new Error(`cargo could not be started: ${run.error.message}; install Rust from https://rustup.rs`);
   if (run.status !== 0) process.exit(run.status ?? 1);
   return run.stdout.toString();
 }
@@ -28,8 +29,10 @@ function libc() {
   }
 }
 
-const profile = release ? ["--release"] : [];
-const messages = cargo("build", "-p", "aster-node", ...profile, "--message-format=json-render-diagnostics");
+// In development the whole workspace, as for Python (tools/native.py): asked for one crate, cargo would choose other features
+// for some dependencies, and build nearly everything again.
+const selection = release ? ["-p", "aster-node", "--release"] : ["--workspace"];
+const messages = cargo("build", ...selection, "--message-format=json-render-diagnostics");
 const built = messages
   .split("\n")
   .filter((line) => line.startsWith("{"))

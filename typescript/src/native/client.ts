@@ -126,11 +126,7 @@ export class ClientImpl implements Client {
   async ping(timeoutMs: number): Promise<number> {
     this.#check();
     const timeout = wholeMs("timeoutMs", timeoutMs);
-    return this.port.waitFor<number>(
-      (ticket) => this.port.native.clientPing(this.handle, timeout, ticket),
-      null,
-      this,
-    );
+    return this.port.waitFor<number>((ticket) => this.port.native.clientPing(this.handle, timeout, ticket), null, this);
   }
 
   close(): Promise<void> {

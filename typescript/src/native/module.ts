@@ -20,9 +20,7 @@ export interface NativePort {
   connect(addresses: string[], options: NativeEndpoint, ticket: number): void;
   submit(buffer: Uint8Array): boolean;
   clientPeer(client: number): string;
-  clientServices(
-    client: number,
-  ): { name: string; version: number; contractId: string; scope: "shared" | "session" }[];
+  clientServices(client: number): { name: string; version: number; contractId: string; scope: "shared" | "session" }[];
   clientContract(client: number, name: string, version: number | null, ticket: number): void;
   clientMethod(client: number, contract: Contract, name: string, json: boolean): number | null;
   methodPlace(method: number): string;
@@ -62,13 +60,7 @@ export interface NativePort {
   callFlush(call: number): void;
   callRoom(call: number, ticket: number): void;
   callFinish(call: number): void;
-  callFail(
-    call: number,
-    code: number,
-    message: string,
-    details: Uint8Array | null,
-    metadata: Uint8Array | null,
-  ): void;
+  callFail(call: number, code: number, message: string, details: Uint8Array | null, metadata: Uint8Array | null): void;
   callFailInternal(call: number, text: string): string;
   callEnd(call: number): void;
   callTake(call: number, out: Uint8Array, at: number): number;

@@ -206,13 +206,7 @@ export class PortImpl implements Port {
 
   // ---------------------------------------------------------------- unary calls
 
-  unary(
-    client: number,
-    method: number,
-    payload: Uint8Array,
-    options: records.PackedOptions,
-    pending: Pending,
-  ): void {
+  unary(client: number, method: number, payload: Uint8Array, options: records.PackedOptions, pending: Pending): void {
     const ticket = this.ticket(pending);
     if (!this.#submits.add(client, method, ticket, payload, options)) {
       this.submit();
@@ -295,9 +289,12 @@ export class PortImpl implements Port {
   // ---------------------------------------------------------------- endpoints
 
   connect(addresses: string[], options: EndpointOptions): Promise<Client> {
-    return this.waitFor((ticket) => {
-      this.native.connect(addresses, endpointOptions("a client", options), ticket);
-    }, (client: number) => new ClientImpl(this, client));
+    return this.waitFor(
+      (ticket) => {
+        this.native.connect(addresses, endpointOptions("a client", options), ticket);
+      },
+      (client: number) => new ClientImpl(this, client),
+    );
   }
 
   serve(services: ServedService[], handlers: ServerHandlers, options: EndpointOptions): Promise<Server> {

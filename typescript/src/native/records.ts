@@ -78,7 +78,8 @@ export function packOptions(options: CallOptions): PackedOptions {
         if (options.dynamic) packed.flags |= DYNAMIC;
         break;
       case "compress":
-        if (options.compress !== undefined) packed.flags |= options.compress ? COMPRESS_GIVEN | COMPRESS : COMPRESS_GIVEN;
+        if (options.compress !== undefined)
+          packed.flags |= options.compress ? COMPRESS_GIVEN | COMPRESS : COMPRESS_GIVEN;
         break;
       case "idempotent":
         if (options.idempotent !== undefined) {

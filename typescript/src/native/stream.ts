@@ -19,7 +19,13 @@ export class ClientCallImpl implements ClientCall {
   #answer: CallInfo = { metadata: {}, trailingMetadata: {} };
   #waiting = false;
 
-  constructor(client: ClientImpl, method: MethodImpl, handle: number, info: CallInfo | null, signal: AbortSignal | null) {
+  constructor(
+    client: ClientImpl,
+    method: MethodImpl,
+    handle: number,
+    info: CallInfo | null,
+    signal: AbortSignal | null,
+  ) {
     this.#client = client;
     this.#method = method;
     this.#handle = handle;
@@ -106,10 +112,10 @@ export class ClientCallImpl implements ClientCall {
       port.native.streamCancel(this.#handle);
       return;
     }
-    this.#end(
-      port.native.streamInfo(this.#handle),
-      { ...statusHere(CANCELLED, "the caller cancelled the call", this.#method.place), mayHaveRun: true },
-    );
+    this.#end(port.native.streamInfo(this.#handle), {
+      ...statusHere(CANCELLED, "the caller cancelled the call", this.#method.place),
+      mayHaveRun: true,
+    });
   }
 
   /** The client has been closed, and its calls with it. */

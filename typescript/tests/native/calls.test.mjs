@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { CODE, contractOf, decode, deferred, encode, messages, pair, TEST, until } from "./support.mjs";
+import { CODE, contractOf, decode, deferred, encode, messages, pair, TEST } from "./support.mjs";
 
 const add = (call, { a, b }) => call.reply(encode(a + b));
 

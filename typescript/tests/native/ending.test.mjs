@@ -1,6 +1,19 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { CODE, decode, deferred, encode, LOCAL, messages, pair, port, serve, TEST, until, contractOf } from "./support.mjs";
+import {
+  CODE,
+  contractOf,
+  decode,
+  deferred,
+  encode,
+  LOCAL,
+  messages,
+  pair,
+  port,
+  serve,
+  TEST,
+  until,
+} from "./support.mjs";
 
 const GIVEN = encode(1);
 

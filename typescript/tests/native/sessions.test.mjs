@@ -26,7 +26,11 @@ test("X1 X3 calls of a session run in the order issued, and its end is told once
   assert.deepEqual(answers[49], [second.id, 25]);
   const diaries = [...notes.values()];
   assert.equal(diaries.length, 2);
-  for (const diary of diaries) assert.deepEqual(diary, [...diary].sort((a, b) => a - b));
+  for (const diary of diaries)
+    assert.deepEqual(
+      diary,
+      [...diary].sort((a, b) => a - b),
+    );
   assert.ok([...notes.keys()].every((key) => key > 0));
 
   // What has been issued before the close is answered, although it may be under way still.
