@@ -1,0 +1,72 @@
+"""Builds the workspace and puts the package of python/ into the environment that runs this: `./dev setup` does.
+
+    .venv/bin/python tools/native.py
+
+It does what `maturin develop` does, with one difference: cargo is asked for the whole workspace, so the native modules,
+the tests and the programs share one build of their dependencies. Asked for one crate, cargo would choose other features
+for some of them, and build nearly everything twice. Wheels are made by maturin.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import sysconfig
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+SOURCE = ROOT / "python" / "src"
+MODULE = SOURCE / "aster" / "_native.abi3.so"
+
+
+def build() -> tuple[Path, str]:
+    """The native module as cargo built it, and its version."""
+    command = ["cargo", "build", "--workspace", "--message-format=json-render-diagnostics"]
+    answer = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=False)
+    if answer.returncode != 0:
+        raise SystemExit(answer.returncode)
+    for line in answer.stdout.splitlines():
+        message = json.loads(line)
+        if message["reason"] == "compiler-artifact" and message["target"]["name"] == "_native":
+            library = next(Path(name) for name in message["filenames"] if name.endswith((".so", ".dylib")))
+            # path+file:///…/bindings/python#aster-python@0.1.0
+            return library, message["package_id"].rpartition("@")[2]
+    raise SystemExit(f"{' '.join(command)} built no library named _native")
+
+
+def place(library: Path) -> None:
+    """Whoever runs the old module keeps it: writing over a module that is loaded would crash the program."""
+    new = MODULE.with_suffix(f".{os.getpid()}.new")
+    shutil.copyfile(library, new)
+    os.replace(new, MODULE)
+
+
+def install(version: str) -> None:
+    """Has the package imported from where it lies, and known to pip."""
+    site = Path(sysconfig.get_path("purelib"))
+    for old in site.glob("aster_rpc-*.dist-info"):
+        shutil.rmtree(old)
+    (site / "aster_rpc.pth").write_text(f"{SOURCE}\n", encoding="utf-8")
+    info = site / f"aster_rpc-{version}.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: aster-rpc\nVersion: {version}\n", encoding="utf-8")
+    (info / "INSTALLER").write_text("aster-dev\n", encoding="utf-8")
+    files = ["aster_rpc.pth", *(f"{info.name}/{name}" for name in ("METADATA", "INSTALLER", "RECORD"))]
+    (info / "RECORD").write_text("".join(f"{name},,\n" for name in files), encoding="utf-8")
+
+
+def main() -> int:
+    if sys.prefix == sys.base_prefix:
+        print("native: run this with the interpreter of .venv, as ./dev setup does", file=sys.stderr)
+        return 2
+    library, version = build()
+    place(library)
+    install(version)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
