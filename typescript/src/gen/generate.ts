@@ -38,6 +38,7 @@ export function generate(modules: Modules, files: readonly string[], options: Ge
     readWireTypes(reader, module);
   }
   if (reader.problems.count > 0) throw new SourceError(reader.problems.lines(options.folder));
+  reader.flattenUnions();
   const metadata: SourceMetadata = {
     format: 1,
     types: sorted(Object.entries(reader.types)) as Record<TypeKey, SourceNamedType>,

@@ -279,6 +279,13 @@ export class Reader {
           "of any type",
       );
     }
+    // Before its members are read: one of them may contain the union.
+    const early = naming !== undefined && members.length > 1 && this.types[naming.key] === undefined;
+    if (early) this.types[naming.key] = { kind: "union", name: naming.name, members: [] };
+    const notUnion = (type: SourceType): SourceType => {
+      if (early) delete this.types[naming.key];
+      return type;
+    };
     for (const each of members) {
       const type: SourceType =
         each.type === "TSLiteralType"
@@ -294,15 +301,19 @@ export class Reader {
       }
     }
     const distinct = [...new Map(found.map((each) => [JSON.stringify(each), each])).values()];
-    if (distinct.length === 0) return { t: "null" };
-    if (distinct.length === 1) return wrap(distinct[0]!);
-    if (distinct.some((each) => each.t === "any")) return { t: "any" };
+    if (distinct.length === 0) return notUnion({ t: "null" });
+    const isStruct = (each: SourceType) => each.t === "ref" && this.types[each.key]?.kind === "struct";
+    // `A | A`: a union still, if something inside `A` knows it as one.
+    if (distinct.length === 1 && !(early && isStruct(distinct[0]!))) return notUnion(wrap(distinct[0]!));
+    if (distinct.some((each) => each.t === "any")) return notUnion({ t: "any" });
     const keys: TypeKey[] = [];
     for (const each of distinct) {
-      const named = each.t === "ref" ? this.types[each.key] : undefined;
-      if (named?.kind === "struct") keys.push((each as { key: TypeKey }).key);
-      else if (named?.kind === "union") keys.push(...named.members);
-      else {
+      const kind = each.t === "ref" ? this.types[each.key]?.kind : undefined;
+      // The members of other unions are taken in when all are known.
+      if (each.t === "ref" && (kind === "struct" || kind === "union")) {
+        keys.push(each.key);
+      } else {
+        notUnion(each);
         const text = shorten(scope.module.text.slice(node.start, node.end));
         return this.problem(
           scope,
@@ -314,7 +325,7 @@ export class Reader {
     }
     const unique = [...new Set(keys)].sort();
     const key = naming?.key ?? unique.join("|");
-    this.types[key] ??= {
+    this.types[key] = {
       kind: "union",
       name: naming?.name ?? unique.map((each) => this.types[each]!.name).join(" | "),
       ...(naming?.tag === undefined ? {} : { tag: naming.tag }),
@@ -590,7 +601,10 @@ export class Reader {
       case "TSTypeAliasDeclaration": {
         const generic = made.typeParameters !== null && made.typeParameters.params.length > 0;
         if (this.#aliases.has(declared)) {
-          if (this.types[key] !== undefined) return { t: "ref", key };
+          if (this.types[key] !== undefined) {
+            const ref: SourceType = { t: "ref", key };
+            return admitsNull(made.typeAnnotation) ? { t: "nullable", item: ref } : ref;
+          }
           return this.problem(
             scope,
             node,
@@ -723,6 +737,20 @@ export class Reader {
     return entity.kind === "namespace" && entity.of === "aster" ? expression.property.name : undefined;
   }
 
+  /** Replaces the unions among the members of unions by their members. To be called when everything is read. */
+  flattenUnions(): void {
+    const membersOf = (key: TypeKey, within: ReadonlySet<TypeKey>): TypeKey[] => {
+      const type = this.types[key];
+      if (type?.kind !== "union") return [key];
+      if (within.has(key)) return [];
+      return type.members.flatMap((each) => membersOf(each, new Set([...within, key])));
+    };
+    for (const [key, type] of Object.entries(this.types)) {
+      if (type.kind !== "union") continue;
+      this.types[key] = { ...type, members: [...new Set(membersOf(key, new Set()))].sort() };
+    }
+  }
+
   #object(node: TSType, scope: Scope, about: About): SourceType {
     const { naming } = about;
     if (naming === undefined) {
@@ -755,4 +783,11 @@ export class Reader {
     }
     return { t: "ref", key };
   }
+}
+
+/** Whether null is one of the alternatives written. */
+function admitsNull(type: TSType): boolean {
+  if (type.type === "TSParenthesizedType") return admitsNull(type.typeAnnotation);
+  if (type.type === "TSUnionType") return type.types.some(admitsNull);
+  return type.type === "TSNullKeyword" || type.type === "TSUndefinedKeyword";
 }

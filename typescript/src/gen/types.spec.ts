@@ -245,12 +245,32 @@ describe("unions", () => {
       `${POINT}@WireType("t/Dot") class Dot {}\ntype Shape = Point | Line;\n` +
         '@WireType("t/S") class S { f!: Shape | Dot; }',
     );
-    const union = named(found, "a.ts#Dot|a.ts#Line|a.ts#Point");
+    const union = named(found, "a.ts#Dot|a.ts#Shape");
     assert.deepEqual(union, {
       kind: "union",
-      name: "Dot | Line | Point",
+      name: "Dot | Shape",
       members: ["a.ts#Dot", "a.ts#Line", "a.ts#Point"],
     });
+  });
+
+  it("may contain themselves, also within other unions", () => {
+    const found = metadata(
+      '@WireType("t/Add") class Add { left!: Expr; right!: Expr | Neg; }\n@WireType("t/Lit") class Lit { v = 0; }\n' +
+        '@WireType("t/Neg") class Neg { of!: Expr | null; }\ntype Expr = Add | Lit;',
+    );
+    assert.deepEqual(named(found, "a.ts#Expr"), { kind: "union", name: "Expr", members: ["a.ts#Add", "a.ts#Lit"] });
+    assert.deepEqual(named(found, "a.ts#Expr|a.ts#Neg"), {
+      kind: "union",
+      name: "Expr | Neg",
+      members: ["a.ts#Add", "a.ts#Lit", "a.ts#Neg"],
+    });
+  });
+
+  it("a type that contains itself or null stays nullable inside", () => {
+    const found = metadata('type List = { next: List } | null;\n@WireType("t/S") class S { f!: List; }');
+    assert.deepEqual((named(found, "a.ts#List") as { fields: unknown }).fields, [
+      { name: "next", type: { t: "ref", key: "a.ts#List" }, optional: false, nullable: true },
+    ]);
   });
 
   it("have a tag if their comment has", () => {
