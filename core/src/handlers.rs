@@ -12,6 +12,7 @@ use bytes::Bytes;
 
 use crate::call::inbound::{Inbound, Requests, Responder};
 use crate::call::session::{SessionClosed, SessionRef};
+use crate::client::Caller;
 use crate::contract::Contract;
 use crate::service::{Dispatch, Service};
 
@@ -26,6 +27,11 @@ impl Context {
     /// The call itself.
     pub fn call(&self) -> &Responder {
         &self.0
+    }
+
+    /// Who called, to be called back: see [`Caller::client`].
+    pub fn caller(&self) -> Caller {
+        self.0.caller()
     }
 
     /// The session the call belongs to.

@@ -60,7 +60,7 @@ pub use call::outbound::Answer;
 pub use call::session::{Session, SessionClosed, SessionEnd, SessionRef};
 pub use call::streaming::{CallReceiver, CallSender};
 pub use cancel::CancelCause;
-pub use client::{CallHandle, CallOptions, Client, Method};
+pub use client::{CallHandle, CallOptions, Caller, Client, Method};
 pub use contract::Contract;
 pub use failure::Failure;
 pub use handlers::{Context, Handlers, Outgoing};

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use aster_proto::limits::Limits;
 
+use crate::service::Service;
+
 /// The environment variables that name one's own relay, the first that is set winning.
 pub const RELAY_VARIABLES: [&str; 2] = ["ASTER_RELAY_URL", "IROH_RELAY_URL"];
 
@@ -91,6 +93,9 @@ pub struct ClientOptions {
     pub compress: bool,
     /// How often a call that is safe to repeat is repeated after the connection failed. Default: 3.
     pub retries: u32,
+    /// What the client itself serves to the server it dials, which calls it by
+    /// [`Responder::caller`](crate::Responder::caller). A client that has services is kept connected. Default: nothing.
+    pub services: Vec<Service>,
 }
 
 impl Default for ClientOptions {
@@ -101,6 +106,7 @@ impl Default for ClientOptions {
             timeout: None,
             compress: false,
             retries: 3,
+            services: Vec::new(),
         }
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use aster_proto::call::{Codec, Route};
 use aster_proto::contract::{MethodRef, Scope};
-use aster_proto::control::{Control, Offer, Welcome};
+use aster_proto::control::{Control, Hello, Offer, Welcome};
 use aster_proto::limits;
 use aster_proto::status::{Code, Status};
 
@@ -15,6 +15,7 @@ use bytes::BytesMut;
 use crate::call::inbound::Inbound;
 use crate::call::session::SessionClosed;
 use crate::contract::Contract;
+use crate::options::EndpointOptions;
 
 /// What takes the calls of one service.
 ///
@@ -158,6 +159,29 @@ impl Registry {
             return Err(Status::unsent(Code::RESOURCE_EXHAUSTED, text));
         }
         Ok(())
+    }
+
+    /// Whether all services can be offered by a side that dials.
+    pub(crate) fn fits_hello(&self, options: &EndpointOptions) -> Result<(), Status> {
+        let mut frame = BytesMut::new();
+        Control::Hello(Hello {
+            agent: options.agent.clone(),
+            offers: self.offers.clone(),
+            limits: options.limits,
+            ..Hello::default()
+        })
+        .encode(&mut frame);
+        if self.offers.len() <= limits::MAX_OFFERS && frame.len() <= limits::MAX_HELLO {
+            return Ok(());
+        }
+        let text = format!(
+            "what a client says of itself and its {} services has {} bytes, of {} that a server reads: offer fewer services, \
+             or use a shorter agent text",
+            self.offers.len(),
+            frame.len(),
+            limits::MAX_HELLO
+        );
+        Err(Status::unsent(Code::RESOURCE_EXHAUSTED, text))
     }
 
     pub(crate) fn offers(&self) -> &[Offer] {

@@ -15,6 +15,7 @@ use bytes::{Bytes, BytesMut};
 
 use super::session::SessionRef;
 use crate::cancel::{Cancel, CancelCause};
+use crate::client::Caller;
 use crate::codec;
 use crate::compress::{self, Unfolding};
 use crate::conn::Conn;
@@ -592,6 +593,11 @@ impl Responder {
     /// The caller's endpoint id, 64 hex digits.
     pub fn peer(&self) -> &str {
         &self.0.conn.peer_id
+    }
+
+    /// Who called, to be called back.
+    pub fn caller(&self) -> Caller {
+        Caller::new(self.0.conn.clone())
     }
 
     /// `Service.method`.

@@ -1,10 +1,11 @@
 //! Clients: a connection that is made again when it is lost, and the calls on it.
 
+mod caller;
 mod method;
 mod unary;
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use aster_proto::address::Address;
@@ -15,6 +16,7 @@ use aster_proto::metadata::Metadata;
 use aster_proto::status::{Code, Status};
 use bytes::Bytes;
 
+pub use self::caller::Caller;
 pub use self::method::Method;
 pub use self::unary::CallHandle;
 use self::unary::{CancelOnDrop, UnaryCall};
@@ -36,6 +38,8 @@ use crate::service::{Registry, unknown_service};
 const BACKOFF: Duration = Duration::from_millis(100);
 /// The longest wait before connecting again.
 const MAX_BACKOFF: Duration = Duration::from_secs(5);
+/// How long the close hooks of sessions may take once the client is being closed.
+const LAST_WORDS: Duration = Duration::from_millis(500);
 
 /// What one call can be told.
 #[derive(Debug, Clone, Default)]
@@ -61,20 +65,27 @@ impl CallOptions {
     }
 }
 
-/// A client of one server, or of one of several that are equal.
+/// A client of one server, or of one of several that are equal; or of a peer that called ([`Caller::client`]).
 ///
-/// It connects again by itself when the connection is lost. A call that was never sent, or that is idempotent, is made
+/// It connects again by itself when the connection is lost, at once if it has services of its own, else with the next call. A call that was never sent, or that is idempotent, is made
 /// again; any other fails `UNAVAILABLE` and says whether it may have run.
 #[derive(Clone)]
 pub struct Client(Arc<Inner>);
 
 struct Inner {
-    net: Net,
-    addresses: Vec<Address>,
+    /// How to connect; `None` if the connection is the peer's.
+    way: Option<Way>,
     options: ClientOptions,
     link: Mutex<Link>,
-    connecting: tokio::sync::Mutex<()>,
     closed: AtomicBool,
+}
+
+struct Way {
+    net: Net,
+    addresses: Vec<Address>,
+    /// What the server may call here.
+    registry: Arc<Registry>,
+    connecting: tokio::sync::Mutex<()>,
 }
 
 #[derive(Default)]
@@ -104,22 +115,56 @@ impl Client {
                 "no address was given: pass the one the server printed",
             )));
         }
+        let registry = match options.services.is_empty() {
+            true => Arc::default(),
+            false => contracts::registry(options.services.clone()).map_err(failed)?,
+        };
+        registry.fits_hello(&options.endpoint).map_err(failed)?;
+        let serves = !options.services.is_empty();
         let net = Net::bind(&options.endpoint, false).await.map_err(failed)?;
-        let client = Self(Arc::new(Inner {
+        let way = Way {
             net,
             addresses,
+            registry,
+            connecting: tokio::sync::Mutex::default(),
+        };
+        let client = Self(Arc::new(Inner {
+            way: Some(way),
             options,
             link: Mutex::default(),
-            connecting: tokio::sync::Mutex::default(),
             closed: AtomicBool::new(false),
         }));
         match client.conn().await {
-            Ok(_) => Ok(client),
+            Ok(conn) => {
+                if serves {
+                    tokio::spawn(keep_connected(conn, Arc::downgrade(&client.0)));
+                }
+                Ok(client)
+            }
             Err(status) => {
-                client.0.net.close().await;
-                Err(Failure::of(status, "connect", &client.peer()))
+                let peer = client.peer();
+                client.close().await;
+                Err(Failure::of(status, "connect", &peer))
             }
         }
+    }
+
+    /// A client on a connection that the peer has made.
+    fn of_caller(conn: Arc<Conn>) -> Self {
+        let link = Link {
+            conn: Some(conn),
+            ..Link::default()
+        };
+        let options = ClientOptions {
+            retries: 0,
+            ..ClientOptions::default()
+        };
+        Self(Arc::new(Inner {
+            way: None,
+            options,
+            link: Mutex::new(link),
+            closed: AtomicBool::new(false),
+        }))
     }
 
     fn link(&self) -> MutexGuard<'_, Link> {
@@ -128,6 +173,9 @@ impl Client {
 
     /// The connection, if there is one that takes calls.
     fn current(&self) -> Option<Arc<Conn>> {
+        if self.0.way.is_none() && self.0.closed.load(Ordering::Acquire) {
+            return None;
+        }
         self.link()
             .conn
             .as_ref()
@@ -142,13 +190,37 @@ impl Client {
         )
     }
 
+    /// Why a caller can't be called any more: its connection is not this side's to make again.
+    fn caller_gone(&self) -> Status {
+        if self.0.closed.load(Ordering::Acquire) {
+            return Self::closed_status();
+        }
+        let conn = self.link().conn.clone();
+        let mut status = match conn {
+            Some(conn) if conn.is_over() => conn.lost(false),
+            _ => Status::unsent(
+                Code::UNAVAILABLE,
+                "it takes no new calls on this connection",
+            ),
+        };
+        status.code = Code::UNAVAILABLE;
+        status.message = format!(
+            "the caller is gone ({}): it is reached by the connection of its next call",
+            status.message
+        );
+        status
+    }
+
     /// The connection; made if there is none.
     async fn conn(&self) -> Result<Arc<Conn>, Status> {
         if let Some(conn) = self.current() {
             return Ok(conn);
         }
+        let Some(way) = &self.0.way else {
+            return Err(self.caller_gone());
+        };
         let before = self.link().failed.0;
-        let _one_at_a_time = self.0.connecting.lock().await;
+        let _one_at_a_time = way.connecting.lock().await;
         if let Some(conn) = self.current() {
             return Ok(conn);
         }
@@ -165,7 +237,7 @@ impl Client {
         if self.0.closed.load(Ordering::Acquire) {
             return Err(Self::closed_status());
         }
-        let result = self.dial().await;
+        let result = self.dial(way).await;
         let mut link = self.link();
         match result {
             Ok(conn) => {
@@ -195,18 +267,18 @@ impl Client {
         }
     }
 
-    async fn dial(&self) -> Result<Arc<Conn>, Status> {
-        let inner = &self.0;
-        let end = Instant::now() + inner.options.connect_timeout;
-        let me = Introduction::from(&inner.options.endpoint);
+    async fn dial(&self, way: &Way) -> Result<Arc<Conn>, Status> {
+        let options = &self.0.options;
+        let end = Instant::now() + options.connect_timeout;
+        let me = Introduction::from(&options.endpoint);
         let mut first: Option<Status> = None;
-        for (at, address) in inner.addresses.iter().enumerate() {
+        for (at, address) in way.addresses.iter().enumerate() {
             let left = end.saturating_duration_since(Instant::now());
             // What is left is shared among the addresses that are left, so that one dead server does not use it up.
-            let share = left / u32::try_from(inner.addresses.len() - at).unwrap_or(1);
+            let share = left / u32::try_from(way.addresses.len() - at).unwrap_or(1);
             let outcome = async {
-                let quic = inner.net.dial(address, share).await?;
-                Conn::dial(quic, Arc::new(Registry::default()), &me).await
+                let quic = way.net.dial(address, share).await?;
+                Conn::dial(quic, way.registry.clone(), &me).await
             };
             match outcome.await {
                 Ok(conn) => return Ok(conn),
@@ -220,14 +292,12 @@ impl Client {
 
     /// The endpoint id of the peer that it is, or was last, connected to; otherwise the first address's.
     pub fn peer(&self) -> String {
-        match &self.link().conn {
-            Some(conn) => conn.peer_id.to_string(),
-            None => self.0.addresses[0]
-                .endpoint_id
-                .iter()
-                .map(|byte| format!("{byte:02x}"))
-                .collect(),
+        if let Some(conn) = &self.link().conn {
+            return conn.peer_id.to_string();
         }
+        let first = self.0.way.as_ref().and_then(|way| way.addresses.first());
+        let id = first.map(|address| address.endpoint_id).unwrap_or_default();
+        id.iter().map(|byte| format!("{byte:02x}")).collect()
     }
 
     /// The services that the peer offers.
@@ -321,15 +391,21 @@ impl Client {
     }
 
     /// Ends the calls and the connection; the peer is told. Closing twice is no error.
+    ///
+    /// A client of a caller is good for nothing afterwards; its connection and the calls on it stay.
     pub async fn close(&self) {
-        if !self.0.closed.swap(true, Ordering::AcqRel) {
-            let conn = self.link().conn.take();
-            if let Some(conn) = conn {
-                let status = Status::transport(Code::CANCELLED, "the client was closed", true);
-                conn.close(close::connection::DONE, "", status);
-            }
-            self.0.net.close().await;
+        if self.0.closed.swap(true, Ordering::AcqRel) {
+            return;
         }
+        let Some(way) = &self.0.way else { return };
+        let conn = self.link().conn.take();
+        if let Some(conn) = conn {
+            let status = Status::transport(Code::CANCELLED, "the client was closed", true);
+            conn.close(close::connection::DONE, "", status);
+            // Close hooks of the sessions that the server had here.
+            let _ = tokio::time::timeout(LAST_WORDS, conn.wait_hooks()).await;
+        }
+        way.net.close().await;
     }
 
     fn deadline(&self, method: &Method, options: &CallOptions) -> Option<Instant> {
@@ -469,8 +545,35 @@ impl Client {
     }
 }
 
+/// Connects a client again whenever its connection ends, until it is closed or dropped: whoever offers services wants to
+/// be there when they are called.
+async fn keep_connected(first: Arc<Conn>, client: Weak<Inner>) {
+    let mut conn = first;
+    loop {
+        conn.closed().await;
+        conn = loop {
+            let Some(inner) = client.upgrade() else {
+                return;
+            };
+            if inner.closed.load(Ordering::Acquire) {
+                return;
+            }
+            // It waits a while between attempts.
+            match Client(inner).conn().await {
+                Ok(conn) => break conn,
+                Err(status) => {
+                    tracing::debug!(target: "aster", "a client with services is not connected: {status}")
+                }
+            }
+        };
+    }
+}
+
 impl Drop for Inner {
     fn drop(&mut self) {
+        if self.way.is_none() {
+            return;
+        }
         let link = self.link.get_mut().unwrap_or_else(PoisonError::into_inner);
         if let Some(conn) = link.conn.take() {
             conn.close(

@@ -53,8 +53,12 @@ pub(crate) struct Peer {
     pub(crate) limits: Limits,
 }
 
+static NEXT_CONNECTION: AtomicU64 = AtomicU64::new(1);
+
 /// A connection, shared by all that use it.
 pub(crate) struct Conn {
+    /// Unique in the process.
+    pub(crate) number: u64,
     pub(crate) quic: Connection,
     pub(crate) peer_id: Arc<str>,
     pub(crate) registry: Arc<Registry>,
@@ -93,6 +97,7 @@ impl Conn {
         let peer_id: Arc<str> = quic.remote_id().to_string().into();
         let (phase, _) = watch::channel(Phase::Admitting);
         Arc::new(Self {
+            number: NEXT_CONNECTION.fetch_add(1, Ordering::Relaxed),
             quic,
             peer_id,
             registry,
@@ -139,9 +144,14 @@ impl Conn {
         matches!(*self.phase.borrow(), Phase::Closed(_)) || self.quic.close_reason().is_some()
     }
 
+    /// Whether the peer has said that it takes no new calls.
+    pub(crate) fn is_going_away(&self) -> bool {
+        self.going_away.load(Ordering::Acquire)
+    }
+
     /// Whether new calls may be made.
     pub(crate) fn is_usable(&self) -> bool {
-        !self.going_away.load(Ordering::Acquire)
+        !self.is_going_away()
             && *self.phase.borrow() == Phase::Open
             && self.quic.close_reason().is_none()
     }
