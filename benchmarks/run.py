@@ -46,21 +46,16 @@ def run(*words: str | Path, cwd: Path = ROOT) -> None:
 
 
 def build_rust() -> None:
-    run("cargo", "build", "--release", "--locked", "--package", "aster-bench")
+    run("cargo", "build", "--release", "--locked", "--workspace")
 
 
 def build_python() -> None:
-    """The wheel as a user would install it, in an environment of its own: .venv keeps its development build."""
-    wheels = ROOT / "target" / "bench-wheels"
+    """The package as a user would install it, in an environment of its own: .venv keeps its development build."""
     if not PYTHON.exists():
         run(sys.executable, "-m", "venv", VENV)
     pip: list[str | Path] = [PYTHON, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
     run(*pip, "-r", BENCHMARKS / "python" / "requirements.txt")
-    for old in wheels.glob("*.whl"):
-        old.unlink()
-    maturin = VENV / "bin" / "maturin"
-    run(maturin, "build", "--release", "--interpreter", PYTHON, "--out", wheels, cwd=ROOT / "python")
-    run(*pip, "--force-reinstall", "--no-deps", *wheels.glob("*.whl"))
+    run(PYTHON, ROOT / "tools" / "native.py", "--release")
 
 
 # ---------------------------------------------------------------- our rows alone

@@ -1,10 +1,11 @@
-"""Builds the workspace and puts the package of python/ into the environment that runs this: `./dev setup` does.
+"""Builds the workspace and puts the package of python/ into the environment that runs this.
 
-    .venv/bin/python tools/native.py
+    .venv/bin/python tools/native.py                editable, as `./dev setup` does
+    python tools/native.py --release                a copy, optimised, as benchmarks use
 
-It does what `maturin develop` does, with one difference: cargo is asked for the whole workspace, so the native modules,
-the tests and the programs share one build of their dependencies. Asked for one crate, cargo would choose other features
-for some of them, and build nearly everything twice. Wheels are made by maturin.
+It does what maturin does, with one difference: cargo is asked for the whole workspace, so the native modules, the tests
+and the programs share one build of their dependencies. Asked for one crate, cargo would choose other features for some
+of them, and build nearly everything again. Wheels for others are made by maturin.
 """
 
 from __future__ import annotations
@@ -19,12 +20,12 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 SOURCE = ROOT / "python" / "src"
-MODULE = SOURCE / "aster" / "_native.abi3.so"
+MODULE = "_native.abi3.so"
 
 
-def build() -> tuple[Path, str]:
+def build(profile: list[str]) -> tuple[Path, str]:
     """The native module as cargo built it, and its version."""
-    command = ["cargo", "build", "--workspace", "--message-format=json-render-diagnostics"]
+    command = ["cargo", "build", "--workspace", *profile, "--message-format=json-render-diagnostics"]
     answer = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=False)
     if answer.returncode != 0:
         raise SystemExit(answer.returncode)
@@ -37,34 +38,53 @@ def build() -> tuple[Path, str]:
     raise SystemExit(f"{' '.join(command)} built no library named _native")
 
 
-def place(library: Path) -> None:
+def place(library: Path, package: Path) -> None:
     """Whoever runs the old module keeps it: writing over a module that is loaded would crash the program."""
-    new = MODULE.with_suffix(f".{os.getpid()}.new")
+    new = package / f"{MODULE}.{os.getpid()}.new"
     shutil.copyfile(library, new)
-    os.replace(new, MODULE)
+    os.replace(new, package / MODULE)
 
 
-def install(version: str) -> None:
-    """Has the package imported from where it lies, and known to pip."""
+def install(library: Path, version: str, editable: bool) -> None:
+    """Has the package imported, from where it lies or from a copy, and known to pip."""
     site = Path(sysconfig.get_path("purelib"))
     for old in site.glob("aster_rpc-*.dist-info"):
         shutil.rmtree(old)
-    (site / "aster_rpc.pth").write_text(f"{SOURCE}\n", encoding="utf-8")
+    if editable:
+        (site / "aster_rpc.pth").write_text(f"{SOURCE}\n", encoding="utf-8")
+        place(library, SOURCE / "aster")
+    else:
+        shutil.rmtree(site / "aster", ignore_errors=True)
+        unwanted = shutil.ignore_patterns("_native*.so*", "__pycache__")
+        shutil.copytree(SOURCE / "aster", site / "aster", ignore=unwanted)
+        place(library, site / "aster")
+    record(site, version)
+
+
+def record(site: Path, version: str) -> None:
+    """What pip reads of an installed package."""
     info = site / f"aster_rpc-{version}.dist-info"
     info.mkdir()
     (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: aster-rpc\nVersion: {version}\n", encoding="utf-8")
     (info / "INSTALLER").write_text("aster-dev\n", encoding="utf-8")
-    files = ["aster_rpc.pth", *(f"{info.name}/{name}" for name in ("METADATA", "INSTALLER", "RECORD"))]
+    files = [
+        "aster_rpc.pth",
+        f"aster/{MODULE}",
+        *(f"{info.name}/{name}" for name in ("METADATA", "INSTALLER", "RECORD")),
+    ]
     (info / "RECORD").write_text("".join(f"{name},,\n" for name in files), encoding="utf-8")
 
 
 def main() -> int:
     if sys.prefix == sys.base_prefix:
-        print("native: run this with the interpreter of .venv, as ./dev setup does", file=sys.stderr)
+        print("native: run this with the interpreter of a virtual environment, as ./dev setup does", file=sys.stderr)
         return 2
-    library, version = build()
-    place(library)
-    install(version)
+    release = sys.argv[1:] == ["--release"]
+    if sys.argv[1:] and not release:
+        print(f"native: unknown option in {sys.argv[1:]}; there is --release", file=sys.stderr)
+        return 2
+    library, version = build(["--release"] if release else [])
+    install(library, version, editable=not release)
     return 0
 
 
