@@ -1,7 +1,7 @@
 /** A method bound to a connection: the call forms that proxies and typed clients share. */
 
 import type { Codec } from "./codec/codec.js";
-import { AsterError, Cancelled, InvalidArgument, placed, RpcError, refusal, UsageError } from "./errors.js";
+import { AsterError, Cancelled, InvalidArgument, placed, refusal, UsageError } from "./errors.js";
 import type {
   ClientCall,
   CallOptions as NativeCallOptions,
@@ -154,7 +154,7 @@ export function remoteMethod(name: string, binder: Binder, preset: CallOptions |
       new ResponseStream(binder, (binding) => {
         require(binding, "server_stream", name);
         const [request, options] = argumentsOf(binding, given, preset);
-        return binding.startStream(request, withAbort(binding, options));
+        return binding.startStream(request, callOptions(binding.where, binding.options, options));
       }),
     bidi: (options?: CallOptions): BidiChannel<unknown, unknown> =>
       new BidiChannel(binder, (binding) => {
@@ -175,23 +175,27 @@ function callNow(binding: Binding, name: string, given: unknown[], preset: CallO
       return binding.unary(given[0], callOptions(binding.where, binding.options, undefined));
     }
     const [request, options] = argumentsOf(binding, given, preset);
-    const answer = binding.unary(request, withAbort(binding, options));
-    return options?.signal === undefined ? answer : answer.catch((error) => rethrow(error, options.signal!));
+    const native = callOptions(binding.where, binding.options, options);
+    return abortable(binding.unary(request, native), options?.signal);
   } catch (error) {
     return Promise.reject(error);
   }
 }
 
-function withAbort(binding: Binding, options: CallOptions | undefined): NativeCallOptions | null {
-  return callOptions(binding.where, binding.options, options);
-}
-
-/** A call that its own signal has ended fails with what aborted it as the cause. */
-export function rethrow(error: unknown, signal: AbortSignal): never {
-  if (signal.aborted && error instanceof Cancelled && error.cause === undefined) {
-    Object.defineProperty(error, "cause", { value: signal.reason, configurable: true, writable: true });
-  }
-  throw error;
+/**
+ * An answer whose caller has a signal: when that has ended the call, what aborted it is the cause, and nobody need await the
+ * failure that they have asked for.
+ */
+function abortable(answer: Promise<unknown>, signal: AbortSignal | undefined): Promise<unknown> {
+  if (signal === undefined) return answer;
+  const told = answer.catch((error: unknown) => {
+    if (signal.aborted && error instanceof Cancelled) {
+      if (error.cause === undefined) error.cause = signal.reason;
+      told.catch(() => undefined);
+    }
+    throw error;
+  });
+  return told;
 }
 
 function callStreaming(binding: Binding, name: string, given: unknown[], preset: CallOptions | null): Promise<unknown> {
@@ -200,11 +204,12 @@ function callStreaming(binding: Binding, name: string, given: unknown[], preset:
     typeof source === "object" && source !== null && (Symbol.asyncIterator in source || Symbol.iterator in source);
   if (!streams || rest.length > 0) throw new UsageError(wrongForm(binding, name));
   const all = merged(preset, options as CallOptions | undefined);
-  return callClientStream(
+  const answer = callClientStream(
     binding,
     source as AsyncIterable<unknown> | Iterable<unknown>,
     callOptions(binding.where, binding.options, all),
   );
+  return abortable(answer, all?.signal);
 }
 
 function require(binding: Binding, pattern: Pattern, name: string): void {
@@ -259,9 +264,4 @@ function parametersOf(
   const request: Record<string, unknown> = {};
   for (const [index, name] of names.entries()) if (index < given.length) request[name] = given[index];
   return [request, merged(preset, extra ? (given[last] as CallOptions | undefined) : undefined)];
-}
-
-/** Whether an error is how a call ended, and not what this side did wrong. */
-export function isCallFailure(error: unknown): boolean {
-  return error instanceof RpcError && error.origin !== "client";
 }

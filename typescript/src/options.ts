@@ -1,5 +1,6 @@
 /** Options of servers, clients and calls, checked, in the form the native layer takes. */
 
+import { defaultMaxListeners, getMaxListeners, setMaxListeners } from "node:events";
 import { homedir } from "node:os";
 import { join } from "node:path";
 import { servedTimeLeftMs } from "./context.js";
@@ -127,6 +128,11 @@ export function callOptions(
   return options;
 }
 
+/** One signal may well end any number of calls: without this, Node.js takes more than ten for a leak. */
+function manyListeners(signal: AbortSignal): void {
+  if (getMaxListeners(signal) === defaultMaxListeners) setMaxListeners(Number.MAX_SAFE_INTEGER, signal);
+}
+
 function addGiven(where: string, options: NativeCallOptions, given: CallOptions): void {
   if (typeof given !== "object" || given === null) {
     throw new UsageError(`${where}: the options of a call are an object, and got ${show(given)}`);
@@ -146,6 +152,7 @@ function addGiven(where: string, options: NativeCallOptions, given: CallOptions)
       if (!(value instanceof AbortSignal))
         throw new UsageError(`${where}: signal is an AbortSignal, and got ${show(value)}`);
       options.signal = value;
+      manyListeners(value);
     } else if (name === "metadata") options.metadata = { ...options.metadata, ...(value as Metadata) };
     else if (name === "compress") options.compress = value as boolean;
     else options.info = value as CallInfo;
