@@ -6,7 +6,8 @@ Crates: every edge of the workspace, of any kind (normal, build, dev), must be i
 that is not listed there fails too, so that a new one is placed on purpose. Crates in `PURE` have
 further limits: the protocol has no I/O, clock or randomness, and a binding has no runtime.
 
-Python: examples and benchmarks may import the public modules of `aster` only.
+Python and TypeScript: examples, benchmarks and conformance peers may import the public modules of `aster` and
+`@aster-rpc/aster` only. In the TypeScript package only `native/` knows the native module; the rest sees its interface.
 
 Exits 0, or 1 with one line per arrow that is not allowed.
 """
@@ -15,6 +16,7 @@ from __future__ import annotations
 
 import ast
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator, Mapping
@@ -63,8 +65,13 @@ PURE: Mapping[str, frozenset[str]] = {
     "aster-node": frozenset({"iroh", "iroh-base", "noq", "quinn", "tokio"}),
 }
 
-# Python trees that may see the public modules of `aster` only.
+# Trees that may see the public modules of the packages only.
 OUTSIDE = ("examples", "benchmarks", "conformance/peers")
+
+# What the TypeScript package lets out, and what the rest of it may not see of its native layer.
+PACKAGE = "@aster-rpc/aster"
+PUBLIC = frozenset({PACKAGE, *(f"{PACKAGE}/{name}" for name in ("testing", "register", "vite"))})
+NATIVE = re.compile(r"(^|/)native/(?!(index|types)\.js$)")
 
 
 @dataclass(frozen=True)
@@ -135,6 +142,35 @@ def wrong_imports(root: Path, trees: Iterable[str] = OUTSIDE) -> Iterator[str]:
                     yield f"{where} imports {name}: not allowed; use the public modules of aster"
 
 
+SPECIFIER = re.compile(r"""(?:\bfrom|\bimport)\s*\(?\s*["']([^"'\n]+)["']""")
+
+
+def typescript_files(tree: Path) -> Iterator[Path]:
+    """The hand-written TypeScript and JavaScript of a tree."""
+    for path in sorted(tree.rglob("*")):
+        if path.suffix in {".ts", ".mts", ".js", ".mjs"} and not {"node_modules", "dist", "build"} & set(path.parts):
+            yield path
+
+
+def wrong_typescript_imports(root: Path, trees: Iterable[str] = OUTSIDE) -> Iterator[str]:
+    """One line per import that reaches into the TypeScript package, or past its native layer."""
+    for tree in trees:
+        for path in typescript_files(root / tree):
+            for name in SPECIFIER.findall(path.read_text(encoding="utf-8")):
+                inside = name.startswith(PACKAGE) and name not in PUBLIC
+                if inside or (name.startswith(".") and "typescript/" in name):
+                    where = path.relative_to(root)
+                    yield f"{where} imports {name}: not allowed; use what {PACKAGE} exports"
+    source = root / "typescript" / "src"
+    for path in typescript_files(source):
+        if source / "native" in path.parents:
+            continue
+        for name in SPECIFIER.findall(path.read_text(encoding="utf-8")):
+            if name.startswith(".") and NATIVE.search(name):
+                where = path.relative_to(root)
+                yield f"{where} imports {name}: not allowed; the native layer is native/index.js and native/types.js"
+
+
 def main() -> int:
     command = ["cargo", "metadata", "--no-deps", "--format-version", "1"]
     answer = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
@@ -142,7 +178,7 @@ def main() -> int:
         print(f"arrows: `{' '.join(command)}` failed:\n{answer.stderr}", file=sys.stderr)
         return 1
     members = crates(json.loads(answer.stdout))
-    wrong = [*wrong_crate_edges(members), *wrong_imports(ROOT)]
+    wrong = [*wrong_crate_edges(members), *wrong_imports(ROOT), *wrong_typescript_imports(ROOT)]
     for line in wrong:
         print(f"arrows: {line}", file=sys.stderr)
     if not wrong:

@@ -70,3 +70,22 @@ def test_private_modules_of_the_package_are_refused_outside(tmp_path: Path) -> N
 
 def test_this_workspace_holds() -> None:
     assert arrows.main() == 0
+
+
+def test_reaching_into_the_typescript_package_is_refused(tmp_path: Path) -> None:
+    def write(name: str, text: str) -> None:
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+
+    write("examples/typescript/good.ts", 'import { AsterServer } from "@aster-rpc/aster";\nimport "./local.ts";\n')
+    write("examples/typescript/bad.ts", "export { x } from '@aster-rpc/aster/dist/codec.js';\n")
+    write("benchmarks/node/bad.mjs", 'const { y } = await import("../../typescript/dist/index.js");\n')
+    write("typescript/src/good.ts", 'import { native } from "./native/index.js";\n')
+    write("typescript/src/native/port.ts", 'import { x } from "./records.js";\n')
+    write("typescript/src/bad.ts", 'import { x } from "./native/records.js";\n')
+    assert [line.split(":")[0] for line in arrows.wrong_typescript_imports(tmp_path)] == [
+        "examples/typescript/bad.ts imports @aster-rpc/aster/dist/codec.js",
+        "benchmarks/node/bad.mjs imports ../../typescript/dist/index.js",
+        "typescript/src/bad.ts imports ./native/records.js",
+    ]
