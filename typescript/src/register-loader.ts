@@ -19,6 +19,7 @@ export class Loader {
   readonly #folder = process.cwd();
   readonly #modules = new Modules(rootOf(this.#folder));
   readonly #packageTypes = new Map<string, string>();
+  #warned = false;
 
   /**
    * The URL of the TypeScript source that `specifier` means in a TypeScript module: `./a.js` and `./a` for `a.ts`, and what
@@ -75,6 +76,14 @@ export class Loader {
 
   #transform(path: string, text: string, format: Loaded["format"], line: string | null): string {
     const compilerOptions = this.#modules.resolver.tsconfig(path)?.config.compilerOptions ?? {};
+    if (compilerOptions.emitDecoratorMetadata === true && text.includes("@") && !this.#warned) {
+      this.#warned = true;
+      process.emitWarning(
+        "emitDecoratorMetadata of tsconfig.json has no effect under @aster-rpc/aster/register: Aster needs none, and other " +
+          "packages that do find none",
+        { type: "AsterWarning", code: "ASTER_DECORATOR_METADATA" },
+      );
+    }
     const { code, map } = toJavaScript(path, text, line, compilerOptions, {
       format: format === "module" ? "esm" : "cjs",
       target: `node${process.versions.node}`,

@@ -163,6 +163,17 @@ try { fail(); } catch (error) { console.log((error as Error).stack!.split("\\n")
       assert.match(error, /main\.ts:6:7: Request\.id: a symbol cannot be sent; use a string\n/);
     });
 
+    it("says that emitDecoratorMetadata has no effect", async () => {
+      const options = { experimentalDecorators: true, emitDecoratorMetadata: true };
+      const folder = programs({ "control.ts": CONTROL, "tsconfig.json": JSON.stringify({ compilerOptions: options }) });
+      const { code, error } = await hook(folder, "control.ts");
+      assert.equal(code, 0);
+      assert.match(
+        error,
+        /\[ASTER_DECORATOR_METADATA\] AsterWarning: emitDecoratorMetadata of tsconfig\.json has no effect/,
+      );
+    });
+
     it("types that decorators give need no reading", async () => {
       const folder = programs({
         "main.ts": `

@@ -1,7 +1,10 @@
 import assert from "node:assert/strict";
-import { existsSync, readFileSync, statSync, utimesSync, writeFileSync } from "node:fs";
+import { spawn } from "node:child_process";
+import { existsSync, mkdirSync, readFileSync, rmSync, statSync, utimesSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { createInterface } from "node:readline";
 import { describe, it } from "node:test";
+import { fileURLToPath } from "node:url";
 
 import { main } from "./cli.js";
 import { project } from "./fixtures.spec.js";
@@ -152,6 +155,39 @@ describe("G2 aster-gen", () => {
     const folder = project({});
     assert.match((await run(folder, "--help")).out, /^Usage: aster-gen /);
     assert.match((await run(folder, "--version")).out, /^\d+\.\d+\.\d+\n$/);
+  });
+
+  it("--watch runs again when a source changes, comes or goes", async () => {
+    const folder = project({ "a.ts": GOOD });
+    const main = fileURLToPath(new URL("main.js", import.meta.url));
+    const child = spawn(process.execPath, [main, "--watch", "--quiet"], {
+      cwd: folder,
+      stdio: ["ignore", "inherit", "pipe"],
+    });
+    const lines = createInterface({ input: child.stderr })[Symbol.asyncIterator]();
+    /** What the next runs say, until one says `wanted` or, without it, nothing but that it watches on. */
+    const ran = async (wanted?: RegExp): Promise<void> => {
+      for (let said: string[] = []; ; ) {
+        const { value, done } = await lines.next();
+        assert.ok(!done, "aster-gen ended");
+        if (value !== `aster-gen: watching ${folder}`) said.push(value);
+        else if (wanted === undefined ? said.length === 0 : said.some((each) => wanted.test(each))) return;
+        else said = [];
+      }
+    };
+    try {
+      await ran();
+      assert.deepEqual(typesIn(folder), ["a.ts#A"]);
+      writeFileSync(join(folder, "a.ts"), GOOD.replace("b!: number", "b!: symbol"));
+      await ran(/^a\.ts:2:46: A\.b: a symbol cannot be sent/);
+      mkdirSync(join(folder, "sub"));
+      writeFileSync(join(folder, "sub/b.ts"), GOOD.replace("class A", "class B"));
+      rmSync(join(folder, "a.ts"));
+      await ran();
+      assert.deepEqual(typesIn(folder), ["sub/b.ts#B"]);
+    } finally {
+      child.kill();
+    }
   });
 
   it("is deterministic, whatever the order of files", async () => {

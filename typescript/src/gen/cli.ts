@@ -1,6 +1,15 @@
 /** The command `aster-gen`. */
 
-import { existsSync, mkdirSync, readFileSync, renameSync, statSync, watch, writeFileSync } from "node:fs";
+import {
+  existsSync,
+  type FSWatcher,
+  mkdirSync,
+  readFileSync,
+  renameSync,
+  statSync,
+  watch,
+  writeFileSync,
+} from "node:fs";
 import { dirname, resolve } from "node:path";
 import { parseArgs } from "node:util";
 
@@ -8,7 +17,7 @@ import { GENERATED } from "../metadata/generated.js";
 import { type Generated, generate } from "./generate.js";
 import { Modules } from "./modules.js";
 import { SourceError, showPath, showPlace } from "./problems.js";
-import { rootOf, sourcesOf } from "./project.js";
+import { foldersOf, rootOf, sourcesOf } from "./project.js";
 
 const USAGE = `Usage: aster-gen [options] [files...]
 
@@ -71,9 +80,7 @@ export async function main(args: readonly string[], folder: string, output: Outp
   }
   const options: Options = { files, out: values.out, check: values.check, quiet: values.quiet };
   const modules = new Modules(rootOf(folder));
-  const code = once(modules, folder, options, output);
-  if (!values.watch) return code;
-  return follow(modules, folder, options, output);
+  return values.watch ? follow(modules, folder, options, output) : once(modules, folder, options, output);
 }
 
 function parse(args: readonly string[]) {
@@ -160,14 +167,31 @@ const SETTLE_MS = 50;
 
 function follow(modules: Modules, folder: string, options: Options, output: Output): Promise<never> {
   let timer: NodeJS.Timeout | undefined;
-  watch(modules.root, { recursive: true }, (_event, name) => {
-    if (name === null || !/\.[cm]?tsx?$|tsconfig.*\.json$/.test(name) || /(?:^|[\\/])node_modules[\\/]/.test(name))
-      return;
+  const watchers = new Map<string, FSWatcher>();
+  const changed = (_event: string, name: string | null) => {
+    // Sources, settings, and folders that come or go.
+    if (name !== null && !/\.[cm]?tsx?$|\.json$|^[^.]+$/.test(name)) return;
     clearTimeout(timer);
-    timer = setTimeout(() => {
-      modules.forget();
-      once(modules, folder, options, output);
-    }, SETTLE_MS);
-  });
+    timer = setTimeout(run, SETTLE_MS);
+  };
+  const run = () => {
+    modules.forget();
+    // One watcher for each folder of sources: a recursive one would take in all dependencies.
+    const folders = new Set([...foldersOf(modules.root), ...options.files.map((each) => dirname(each))]);
+    for (const each of folders) {
+      if (watchers.has(each)) continue;
+      const watcher = watch(each, changed);
+      watcher.on("error", () => {}); // a folder that was removed, as the next run sees
+      watchers.set(each, watcher);
+    }
+    for (const [each, watcher] of watchers) {
+      if (folders.has(each)) continue;
+      watcher.close();
+      watchers.delete(each);
+    }
+    once(modules, folder, options, output);
+    output.error(`aster-gen: watching ${modules.root}\n`);
+  };
+  run();
   return new Promise(() => {});
 }

@@ -5,6 +5,7 @@ import type { Modules, SourceModule } from "./modules.js";
 import { Problems, SourceError } from "./problems.js";
 import { type Inferred, Reader, type Scope } from "./reader.js";
 import { readServices } from "./services.js";
+import { flattenUnions } from "./unions.js";
 
 export interface Generated {
   readonly metadata: SourceMetadata;
@@ -38,7 +39,7 @@ export function generate(modules: Modules, files: readonly string[], options: Ge
     readWireTypes(reader, module);
   }
   if (reader.problems.count > 0) throw new SourceError(reader.problems.lines(options.folder));
-  reader.flattenUnions();
+  flattenUnions(reader);
   const metadata: SourceMetadata = {
     format: 1,
     types: sorted(Object.entries(reader.types)) as Record<TypeKey, SourceNamedType>,

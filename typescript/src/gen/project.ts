@@ -27,7 +27,7 @@ export function sourcesOf(root: string): { readonly files: string[]; readonly fr
   const tsconfig = existsSync(join(root, "tsconfig.json")) ? getTsconfig(root) : null;
   const includes = tsconfig === null ? null : matcherOf(tsconfig);
   const files: string[] = [];
-  collect(root, files);
+  collect(root, files, []);
   return {
     files: files.filter((file) => includes === null || includes(file) !== undefined).sort(),
     from: tsconfig === null ? `the folder ${root}` : tsconfig.path,
@@ -44,12 +44,20 @@ function matcherOf(tsconfig: TsConfigResult): FileMatcher | null {
 /** Folders that hold what others wrote, or what was made from the sources. */
 const NOT_SOURCES = new Set(["node_modules", "bower_components", "dist", "build", "out", "coverage"]);
 
-function collect(folder: string, files: string[]): void {
+/** The folders that may hold sources of a project. */
+export function foldersOf(root: string): string[] {
+  const folders: string[] = [];
+  collect(root, [], folders);
+  return folders;
+}
+
+function collect(folder: string, files: string[], folders: string[]): void {
+  folders.push(folder);
   for (const entry of readdirSync(folder, { withFileTypes: true })) {
     if (entry.name.startsWith(".")) continue;
     const path = join(folder, entry.name);
     if (entry.isDirectory()) {
-      if (!NOT_SOURCES.has(entry.name)) collect(path, files);
+      if (!NOT_SOURCES.has(entry.name)) collect(path, files, folders);
     } else if (/\.[cm]?tsx?$/.test(entry.name) && !/\.d\.[cm]?ts$/.test(entry.name)) {
       files.push(path);
     }
