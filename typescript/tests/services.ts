@@ -337,6 +337,7 @@ export class Plain {
   }
 }
 
+/** @wireType test/Color */
 export type Color = "red" | "green";
 
 /** @wireType test/Level */

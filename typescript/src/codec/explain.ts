@@ -33,8 +33,9 @@ export function explainEncode(shape: Shape, value: unknown, error: Error): strin
 
 function innermost(shape: Shape, value: unknown, path: string, message: string): [string, string] {
   for (const [part, partShape, partPath] of parts(shape, value, path)) {
+    const node = nodeOf(partShape);
     try {
-      written(nodeOf(partShape).write, part);
+      written((each) => node.write(each), part);
     } catch (error) {
       return innermost(partShape, part, partPath, (error as Error).message);
     }
