@@ -190,6 +190,28 @@ describe("G2 aster-gen", () => {
     }
   });
 
+  it("notes classes that it leaves out", async () => {
+    const source = `
+import { Rpc, Service, WireType, t } from "@aster-rpc/aster";
+export function f() {
+  @WireType("t/A") class A { a = 1; }
+  @WireType("t/B", { b: t.i64 }) class B { b = 1; }
+  @Service() class S { @Rpc() m(a: A): void {} }
+  @Service() class G { @Rpc({ request: B, response: t.null }) m(b) {} }
+  return [A, B, S, G];
+}`;
+    const folder = project({ "a.ts": source });
+    const { code, error } = await run(folder);
+    assert.equal(code, 0);
+    const note =
+      "was not read, since it is not at the top level of its module; move it there, or give its types in the decorators";
+    assert.deepEqual(error.split("\n").slice(0, 3), [
+      `a.ts:4:3: note: A ${note}`,
+      `a.ts:6:3: note: S ${note}`,
+      `aster-gen: no class with @Service or @WireType at the top level of 1 file (the folder ${folder})`,
+    ]);
+  });
+
   it("is deterministic, whatever the order of files", async () => {
     const files = { "a.ts": GOOD, "b.ts": GOOD.replace("class A", "class B").replace("t/A", "t/B") };
     const folder = project(files);

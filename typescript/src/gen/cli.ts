@@ -120,6 +120,14 @@ function once(modules: Modules, folder: string, options: Options, output: Output
     return 1;
   }
   if (!options.quiet && !options.check) printInferred(generated, folder, output);
+  if (!options.quiet) {
+    for (const { place, name } of generated.skipped) {
+      output.error(
+        `${showPlace(place, folder)}: note: ${name} was not read, since it is not at the top level of its module; move it there, or ` +
+          "give its types in the decorators\n",
+      );
+    }
+  }
   const { types, services } = generated.metadata;
   const found = `${plural(Object.keys(services).length, "service")} and ${plural(Object.keys(types).length, "type")}`;
   if (Object.keys(services).length === 0 && Object.keys(types).length === 0) {

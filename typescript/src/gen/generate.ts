@@ -1,16 +1,21 @@
 /** From source files to metadata. */
 
+import { readFileSync } from "node:fs";
+import type { Class } from "oxc-parser";
+
 import type { SourceMetadata, SourceNamedType, SourceService, TypeKey } from "../metadata/types.js";
-import type { Modules, SourceModule } from "./modules.js";
-import { Problems, SourceError } from "./problems.js";
+import { type Modules, mayDecorate, placeIn, type SourceModule } from "./modules.js";
+import { type Place, Problems, SourceError } from "./problems.js";
 import { type Inferred, Reader, type Scope } from "./reader.js";
-import { readServices } from "./services.js";
+import { givesAllTypes, readServices } from "./services.js";
 import { flattenUnions } from "./unions.js";
 
 export interface Generated {
   readonly metadata: SourceMetadata;
   /** Numbers whose width was inferred, in the order of the source. */
   readonly inferred: readonly Inferred[];
+  /** Classes that were left out, since they are inside functions or expressions. */
+  readonly skipped: readonly { readonly place: Place; readonly name: string }[];
   /** Modules that declare classes among the types and services, by key. */
   readonly classes: ReadonlyMap<TypeKey, SourceModule>;
 }
@@ -29,14 +34,21 @@ export interface GenerateOptions {
 export function generate(modules: Modules, files: readonly string[], options: GenerateOptions): Generated {
   const reader = new Reader(modules, new Problems());
   const services = new Map<TypeKey, SourceService>();
+  const skipped: { place: Place; name: string }[] = [];
   for (const file of files) {
-    const module = modules.read(file, reader.problems, options.texts?.get(file));
+    const text = options.texts?.get(file) ?? readFileSync(file, "utf8");
+    if (!mayDecorate(text)) continue;
+    const module = modules.read(file, reader.problems, text);
     if (module.declarationFile) continue;
     for (const [key, service] of readServices(reader, module)) {
       services.set(key, service);
       reader.classes.set(key, module);
     }
     readWireTypes(reader, module);
+    for (const node of module.nested) {
+      if (!needsTypes(reader, module, node)) continue;
+      skipped.push({ place: placeIn(module, node), name: node.id?.name ?? "a class without a name" });
+    }
   }
   if (reader.problems.count > 0) throw new SourceError(reader.problems.lines(options.folder));
   flattenUnions(reader);
@@ -45,7 +57,14 @@ export function generate(modules: Modules, files: readonly string[], options: Ge
     types: sorted(Object.entries(reader.types)) as Record<TypeKey, SourceNamedType>,
     services: sorted(services) as Record<TypeKey, SourceService>,
   };
-  return { metadata, inferred: [...reader.inferred.values()], classes: reader.classes };
+  return { metadata, inferred: [...reader.inferred.values()], skipped, classes: reader.classes };
+}
+
+/** Whether a class is one of ours without types of its own. */
+function needsTypes(reader: Reader, module: SourceModule, node: Class): boolean {
+  const scope: Scope = { module, parameters: new Map() };
+  if (reader.decoration(node.decorators, scope, "Service") !== undefined) return !givesAllTypes(reader, node, scope);
+  return reader.decoration(node.decorators, scope, "WireType")?.fields === false;
 }
 
 /** Classes marked `@WireType` that no service of this run may reach: for typed clients, and services elsewhere. */

@@ -4,7 +4,7 @@ import { dirname, relative, sep } from "node:path";
 
 import { REGISTRATIONS } from "../metadata/registrations.js";
 import { generate } from "./generate.js";
-import type { Modules, SourceModule } from "./modules.js";
+import { type Modules, mayDecorate, type SourceModule } from "./modules.js";
 import { Problems } from "./problems.js";
 
 export interface Injection {
@@ -28,8 +28,7 @@ export function injectionFor(
   folder: string,
   project: string = modules.root,
 ): Injection | null {
-  // Parsing is for modules that have a decorator.
-  if (!text.includes("@")) return null;
+  if (!mayDecorate(text)) return null;
   const problems = new Problems();
   const module = modules.read(path, problems, text);
   // The transformer reports syntax errors better, with the text around them.

@@ -14,6 +14,7 @@ import {
   type TSInterfaceDeclaration,
   type TSTypeAliasDeclaration,
   type VariableDeclarator,
+  Visitor,
 } from "oxc-parser";
 
 import type { Place, Problems } from "./problems.js";
@@ -55,6 +56,8 @@ export interface SourceModule {
   /** The specifiers of `export * from`. */
   readonly stars: readonly string[];
   readonly comments: readonly Comment[];
+  /** Decorated classes that are not declared at the top level. */
+  readonly nested: readonly Class[];
   readonly syntaxErrors: readonly { readonly start: number; readonly message: string }[];
 }
 
@@ -112,6 +115,12 @@ export class Modules {
     });
     const names = new Names();
     for (const statement of parsed.program.body) names.take(statement as Statement);
+    const nested: Class[] = [];
+    const visit = (node: Class) => {
+      const declared = node.id === null ? undefined : names.declarations.get(node.id.name);
+      if (node.decorators.length > 0 && !declared?.some((each) => each.node === node)) nested.push(node);
+    };
+    if (mayDecorate(text)) new Visitor({ ClassDeclaration: visit, ClassExpression: visit }).visit(parsed.program);
     return {
       path,
       name: relative(this.root, path).split(sep).join("/"),
@@ -120,6 +129,7 @@ export class Modules {
       esm: parsed.module.hasModuleSyntax,
       comments: parsed.comments,
       syntaxErrors: parsed.errors.map((each) => ({ start: each.labels[0]?.start ?? 0, message: each.message })),
+      nested,
       ...names,
     };
   }
@@ -197,6 +207,11 @@ export const ASTER_NAMES: ReadonlySet<string> = new Set(
     "i8 i16 i32 i64 u8 u16 u32 u64 f32 f64 duration uuid"
   ).split(" "),
 );
+
+/** Whether there may be a decorator in a text, which is cheaper to see than to parse it. */
+export function mayDecorate(text: string): boolean {
+  return text.includes("@");
+}
 
 export function placeIn(module: SourceModule, at: { readonly start: number }): Place {
   return { file: module.path, text: module.text, offset: at.start };

@@ -100,6 +100,17 @@ function givesTypes(expression: Expression): boolean {
   );
 }
 
+/** Whether the decorators of all methods have their types. */
+export function givesAllTypes(reader: Reader, node: Class, scope: Scope): boolean {
+  return node.body.body.every((member) => {
+    if (member.type !== "MethodDefinition") return true;
+    return member.decorators.every(({ expression }) => {
+      const callee = expression.type === "CallExpression" ? expression.callee : expression;
+      return PATTERNS[reader.asterName(callee, scope) ?? ""] === undefined || givesTypes(expression);
+    });
+  });
+}
+
 function givenMethod(
   reader: Reader,
   member: MethodDefinition,
