@@ -245,22 +245,54 @@ for (const [name, start] of RUNNERS) {
   });
 }
 
+const ENVIRONMENT =
+  'declare module "@aster-rpc/aster" { export const Service: any, Rpc: any, WireType: any, show: any; }';
+const COMPILED =
+  '{ "compilerOptions": { "outDir": "out", "rootDir": "src", "module": "NodeNext", "target": "ES2022", "types": [] } }';
+
 describe("the generated file", () => {
   const tsx = (folder: string, file: string) => run(folder, process.execPath, TSX, file);
 
   it("is found by compiled code, by name and fields", async () => {
     const folder = programs({
       "src/control.ts": CONTROL,
-      "src/env.d.ts":
-        'declare module "@aster-rpc/aster" { export const Service: any, Rpc: any, WireType: any, show: any; }',
-      "tsconfig.json":
-        '{ "compilerOptions": { "outDir": "out", "rootDir": "src", "module": "NodeNext", "target": "ES2022", "types": [] } }',
+      "src/env.d.ts": ENVIRONMENT,
+      "tsconfig.json": COMPILED,
     });
     await gen(folder);
     const compiled = await run(folder, TSC);
     assert.equal(compiled.code, 0, compiled.out);
     rmSync(join(folder, "src"), { recursive: true });
     assertShown(await run(folder, process.execPath, "out/control.js"));
+  });
+
+  it("tells classes of one name apart by where compiled code lies", async () => {
+    const types = (tag: string, value: string) =>
+      `import { WireType } from "@aster-rpc/aster";\n@WireType("${tag}") export class A { x: number = ${value}; }`;
+    const folder = programs({
+      "src/one/types.ts": types("t/A1", "1"),
+      "src/two/types.ts": types("t/A2", "1.5"),
+      "src/main.ts": `
+        import { Service, Rpc, show } from "@aster-rpc/aster";
+        import { A as A1 } from "./one/types.js"; import { A as A2 } from "./two/types.js";
+        @Service() export class S { @Rpc() m(a: A1): A2 { return new A2(); } @Rpc() n(a: A2): A1 { return new A1(); } }
+        show(S);`,
+      "src/env.d.ts": ENVIRONMENT,
+      "tsconfig.json": COMPILED,
+    });
+    await gen(folder);
+    assert.equal((await run(folder, TSC)).code, 0);
+    rmSync(join(folder, "src"), { recursive: true });
+    const { out, error } = await run(folder, process.execPath, "out/main.js");
+    assert.equal(error, "");
+    const shown = JSON.parse(out).types.map((each: { tag: string; fields: { type: { t: string } }[] }) => [
+      each.tag,
+      each.fields[0]!.type.t,
+    ]);
+    assert.deepEqual(shown, [
+      ["t/A1", "i64"],
+      ["t/A2", "f64"],
+    ]);
   });
 
   it("none: the error says what to do", async () => {

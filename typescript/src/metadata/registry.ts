@@ -186,7 +186,10 @@ function generatedFrom<Part extends "types" | "services">(
     const exact = named.filter(([key]) => paths.includes(resolve(file.root, moduleOf(key))));
     const candidates = exact.length > 0 ? exact : named;
     if (candidates.length === 0) continue;
-    const fitting = candidates.filter(([, entry]) => differs(entry) === null);
+    const fitting = closest(
+      candidates.filter(([, entry]) => differs(entry) === null),
+      paths,
+    );
     if (fitting.length > 1) {
       const modules = fitting.map(([key]) => moduleOf(key)).join(" and ");
       throw new SchemaError(
@@ -212,6 +215,30 @@ function generatedFrom<Part extends "types" | "services">(
     return { key, description, source };
   }
   return undefined;
+}
+
+/** Of several entries those whose module's path ends most like a file on the stack: `dist/a/types.js` for `src/a/types.ts`. */
+function closest<T>(
+  entries: readonly (readonly [TypeKey, T])[],
+  paths: readonly string[],
+): readonly (readonly [TypeKey, T])[] {
+  if (entries.length < 2) return entries;
+  const parts = (path: string) =>
+    path
+      .replace(/\.[cm]?[jt]sx?$/, "")
+      .split(/[\\/]/)
+      .reverse();
+  const scores = entries.map(([key]) => {
+    const module = parts(moduleOf(key));
+    const lengths = paths.map((path) => {
+      const file = parts(path);
+      const different = module.findIndex((part, index) => part !== file[index]);
+      return different === -1 ? module.length : different;
+    });
+    return Math.max(0, ...lengths);
+  });
+  const best = Math.max(...scores);
+  return entries.filter((_, index) => scores[index] === best);
 }
 
 /** This package's own compiled files, which are on every stack. */
