@@ -269,6 +269,25 @@ describe("S2 what cannot be mapped fails by file, line and column, and says what
     );
   });
 
+  it("source that refers to itself without end", () => {
+    const sources = [
+      `${W("f!: I;")}\ninterface I extends I {}`,
+      `${W("f!: A;")}\ntype A = A & { x: string };`,
+      `${W("f!: P;")}\ntype P<T = T> = T[];`,
+      W("f!: string;").replace("class S", "class S extends S"),
+      R("@Rpc() m(q: Q): Q {}").replace("class S", "class S extends S"),
+      `${R("@Rpc() m(q: Q): L {}")}\ntype L = L;`,
+      `${W("f!: X;")}\ntype X = Partial<X>;`,
+      `${W("f!: G<string>;")}\ntype G<T> = G<T[]>;`,
+    ];
+    for (const source of sources) {
+      const found = problems(source);
+      assert.notEqual(found.length, 0, source);
+      for (const each of found)
+        assert.match(each, /refers to itself without end, or is nested too deep|contains itself/);
+    }
+  });
+
   it("a problem that several types reach is reported once", () => {
     assert.equal(problems(`${W("a!: I; b!: I;")}\ninterface I { f: symbol }`).length, 1);
   });

@@ -56,6 +56,9 @@ export interface Inferred {
   readonly why: string;
 }
 
+/** Types refer to types a few levels deep: structs count too, as they are read where they are first met. */
+const MAX_DEPTH = 500;
+
 /** Stands in where a problem was found, so that the rest is read too. */
 const UNREADABLE: SourceType = { t: "any" };
 
@@ -69,6 +72,7 @@ export class Reader {
   /** Modules whose decorated classes are among `types`. */
   readonly classes: Map<TypeKey, SourceModule> = new Map();
   readonly #aliases = new Set<Declared>();
+  #depth = 0;
 
   constructor(modules: Modules, problems: Problems = new Problems()) {
     this.modules = modules;
@@ -81,6 +85,24 @@ export class Reader {
   }
 
   type(node: TSType, scope: Scope, about: About): SourceType {
+    return this.within(node, scope, about.what, UNREADABLE, () => this.#type(node, scope, about));
+  }
+
+  /** Reads one level deeper; source that refers to itself without end, which the compiler refuses, ends here. */
+  within<T>(node: { readonly start: number }, scope: Scope, what: string, otherwise: T, read: () => T): T {
+    if (this.#depth >= MAX_DEPTH) {
+      this.problem(scope, node, `${what}: its type refers to itself without end, or is nested too deep`);
+      return otherwise;
+    }
+    this.#depth++;
+    try {
+      return read();
+    } finally {
+      this.#depth--;
+    }
+  }
+
+  #type(node: TSType, scope: Scope, about: About): SourceType {
     const { what } = about;
     const inside = (part: string): About => ({ what: `${what}${part}` });
     switch (node.type) {

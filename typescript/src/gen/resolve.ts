@@ -19,7 +19,8 @@ export type Target =
   | { readonly kind: "missing" };
 
 export class Resolver {
-  readonly #resolver = new ResolverFactory({});
+  /** By the conditions that tsconfig.json adds to those of package.json `exports`. */
+  readonly #resolvers = new Map<string, ResolverFactory[]>();
   readonly #tsconfigs = new Map<string, TsConfigResult | null>();
   readonly #matchers = new Map<string, PathsMatcher | null>();
   readonly #found = new Map<string, Target>();
@@ -40,7 +41,7 @@ export class Resolver {
     if (specifier === PACKAGE || specifier.startsWith(`${PACKAGE}/`)) return { kind: "aster" };
     if (specifier.startsWith("node:") || this.#builtins.has(specifier)) return { kind: "node" };
     for (const candidate of [...this.#mapped(file, specifier), specifier]) {
-      const path = this.#resolver.resolveDtsSync(file, candidate).path;
+      const path = this.#path(file, candidate);
       if (path === undefined) continue;
       return path.startsWith(OWN_FOLDER) ? { kind: "aster" } : { kind: "file", path };
     }
@@ -50,7 +51,25 @@ export class Resolver {
   /** The file that tsconfig `paths` or `baseUrl` send a bare specifier to, if one is there. */
   mapped(file: string, specifier: string): string | undefined {
     for (const candidate of this.#mapped(file, specifier)) {
-      const { path } = this.#resolver.resolveDtsSync(file, candidate);
+      const path = this.#path(file, candidate);
+      if (path !== undefined) return path;
+    }
+    return undefined;
+  }
+
+  #path(file: string, specifier: string): string | undefined {
+    const custom = this.tsconfig(file)?.config.compilerOptions?.customConditions ?? [];
+    const key = custom.join(" ");
+    let resolvers = this.#resolvers.get(key);
+    if (resolvers === undefined) {
+      // Packages for `require` only have types too.
+      resolvers = ["import", "require"].map(
+        (form) => new ResolverFactory({ conditionNames: [...custom, "types", form, "node"] }),
+      );
+      this.#resolvers.set(key, resolvers);
+    }
+    for (const resolver of resolvers) {
+      const { path } = resolver.resolveDtsSync(file, specifier);
       if (path !== undefined) return path;
     }
     return undefined;
@@ -82,7 +101,7 @@ export class Resolver {
 
   /** Files may have come or gone. */
   forget(): void {
-    this.#resolver.clearCache();
+    this.#resolvers.clear();
     this.#tsconfigs.clear();
     this.#matchers.clear();
     this.#found.clear();

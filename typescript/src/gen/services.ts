@@ -60,8 +60,8 @@ function readMethods(
         ? entity.declarations.map((each) => each.node).find((each): each is Class => each.type === "ClassDeclaration")
         : undefined;
     if (entity.kind === "declared" && base !== undefined) {
-      const args = node.superTypeArguments?.params ?? [];
-      readMethods(reader, base, reader.bind(base.typeParameters, args, entity.module, scope), owner, methods);
+      const inner = reader.bind(base.typeParameters, node.superTypeArguments?.params ?? [], entity.module, scope);
+      reader.within(parent, scope, owner, undefined, () => readMethods(reader, base, inner, owner, methods));
     }
   }
   for (const member of node.body.body) {
@@ -276,6 +276,15 @@ function readResponse(
 
 /** The first type argument of a reference to one of the global `names`, also through aliases. */
 function argumentOf(
+  reader: Reader,
+  node: TSType,
+  scope: Scope,
+  names: ReadonlySet<string>,
+): { readonly node: TSType; readonly scope: Scope } | undefined {
+  return reader.within(node, scope, "a stream or promise", undefined, () => findArgument(reader, node, scope, names));
+}
+
+function findArgument(
   reader: Reader,
   node: TSType,
   scope: Scope,

@@ -176,6 +176,23 @@ describe("modules", () => {
     assert.deepEqual(use('import { Deep } from "#deep";', "Deep", others), { t: "ref", key: "lib/deep.ts#Deep" });
   });
 
+  it("declarations of packages of all forms, and conditions of tsconfig.json", () => {
+    const exports = (conditions: object) => JSON.stringify({ name: "x", exports: { ".": conditions } });
+    const others = {
+      "tsconfig.json": '{ "compilerOptions": { "customConditions": ["source"] } }',
+      "node_modules/esm/package.json": exports({ import: { types: "./e.d.mts" }, require: { types: "./c.d.cts" } }),
+      "node_modules/esm/e.d.mts": "export interface T { a: string }",
+      "node_modules/cjs/package.json": exports({ require: { types: "./c.d.cts" } }),
+      "node_modules/cjs/c.d.cts": "export interface T { a: string }",
+      "node_modules/ours/package.json": exports({ source: "./src.ts", types: "./d.d.ts" }),
+      "node_modules/ours/src.ts": "export interface T { a: string }",
+    };
+    const from = (name: string) => use(`import { T } from "${name}";`, "T", others);
+    assert.deepEqual(from("esm"), { t: "ref", key: "node_modules/esm/e.d.mts#T" });
+    assert.deepEqual(from("cjs"), { t: "ref", key: "node_modules/cjs/c.d.cts#T" });
+    assert.deepEqual(from("ours"), { t: "ref", key: "node_modules/ours/src.ts#T" });
+  });
+
   it("declarations of a package", () => {
     const others = {
       "node_modules/pkg/package.json":

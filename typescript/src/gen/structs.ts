@@ -149,6 +149,10 @@ function nameOf(key: PropertyKey, computed: boolean): string | undefined {
 
 /** `made`: values are made of this very class, so that its constructor counts; bases only lend their fields. */
 export function fieldsOfClass(reader: Reader, node: Class, scope: Scope, owner: string, made: boolean): Fields {
+  return reader.within(node, scope, owner, { fields: [] }, () => readClass(reader, node, scope, owner, made));
+}
+
+function readClass(reader: Reader, node: Class, scope: Scope, owner: string, made: boolean): Fields {
   const table = new Table();
   if (made && node.abstract === true) {
     reader.problem(scope, node, `${owner}: an abstract class has no values of its own; remove \`abstract\``);
@@ -269,8 +273,10 @@ function constructorOf(node: Class): readonly ParamPattern[] | undefined {
 
 /** Values are made by `new Cls()`, then given their fields. */
 function checkConstructor(reader: Reader, node: Class, scope: Scope, owner: string): void {
+  const seen = new Set<Class>();
   let at: { node: Class; scope: Scope } | undefined = { node, scope };
-  while (at !== undefined) {
+  while (at !== undefined && !seen.has(at.node)) {
+    seen.add(at.node);
     const parameters = constructorOf(at.node);
     if (parameters === undefined) {
       at = baseOf(reader, at.node, at.scope, owner);
@@ -361,6 +367,10 @@ export function fieldsOfInterface(
 
 /** The fields of any type that has some. */
 export function fieldsOfType(reader: Reader, node: TSType, scope: Scope, owner: string): Fields {
+  return reader.within(node, scope, owner, { fields: [] }, () => readType(reader, node, scope, owner));
+}
+
+function readType(reader: Reader, node: TSType, scope: Scope, owner: string): Fields {
   const table = new Table();
   switch (node.type) {
     case "TSParenthesizedType":
