@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { rmSync, utimesSync, writeFileSync } from "node:fs";
+import { readFileSync, rmSync, utimesSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, it } from "node:test";
 
@@ -293,6 +293,27 @@ describe("the generated file", () => {
       ["t/A1", "i64"],
       ["t/A2", "f64"],
     ]);
+  });
+
+  it("of the folder above is looked into too, and interfaces of the name of a class are not taken for it", async () => {
+    const folder = programs({
+      "control.ts": CONTROL,
+      "part/package.json": '{ "type": "module" }',
+      "part/control.ts": CONTROL,
+      "other.ts": "export interface Request { a: symbol }",
+    });
+    await gen(folder);
+    writeFileSync(
+      join(folder, "part/types.ts"),
+      'import { WireType } from "@aster-rpc/aster";\n@WireType("t/B") class B {}',
+    );
+    await gen(join(folder, "part"));
+    const path = join(folder, "part/.aster/metadata.json");
+    const metadata = JSON.parse(readFileSync(path, "utf8"));
+    const request = { kind: "struct", name: "Request", fields: [] };
+    const types = { "part/types.ts#B": metadata.types["types.ts#B"], "other.ts#Request": request };
+    writeFileSync(path, JSON.stringify({ format: 1, types, services: {} }));
+    assertShown(await tsx(folder, "part/control.ts"));
   });
 
   it("none: the error says what to do", async () => {

@@ -64,10 +64,7 @@ export function generatedFor(paths: readonly string[]): GeneratedFile[] {
   for (const start of starts) {
     for (let folder = start; ; folder = dirname(folder)) {
       const file = readIn(folder);
-      if (file !== null) {
-        found.add(file);
-        break;
-      }
+      if (file !== null) found.add(file);
       if (dirname(folder) === folder) break;
     }
   }

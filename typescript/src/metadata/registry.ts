@@ -64,8 +64,7 @@ export function metadataOfService(
 /** The fields of a struct class. Undefined and errors as for services. */
 export function metadataOfType(cls: AnyClass): Described<SourceStruct> | undefined {
   const registered = registeredFor(cls, "types");
-  const found =
-    registered ?? generatedFrom(cls, "types", (type) => (isClass(type) ? fieldsDiffer(cls, type) : "not a class"));
+  const found = registered ?? generatedFrom(cls, "types", (type) => fieldsDiffer(cls, type as SourceStruct));
   return found as Described<SourceStruct> | undefined;
 }
 
@@ -171,64 +170,65 @@ class GeneratedSource implements MetadataSource {
 
 const generatedSources = new Map<GeneratedFile, GeneratedSource>();
 
-/** The one entry of the nearest generated file that is `cls`. `differs` says in words how an entry differs from it. */
+interface Candidate<T> {
+  readonly file: GeneratedFile;
+  readonly key: TypeKey;
+  readonly entry: T;
+}
+
+/** The one entry of a generated file that is `cls`. `differs` says in words how an entry differs from it. */
 function generatedFrom<Part extends "types" | "services">(
   cls: AnyClass,
   part: Part,
   differs: (description: SourceMetadata[Part][TypeKey]) => string | null,
 ): Described<SourceMetadata[Part][TypeKey]> | undefined {
-  type Entry = SourceMetadata[Part][TypeKey];
   const paths = filesOf(notes.get(cls)?.stack).filter((path) => !path.startsWith(OWN_FOLDER));
+  const named: Candidate<SourceMetadata[Part][TypeKey]>[] = [];
   for (const file of generatedFor(paths)) {
-    const named = (Object.entries(file.metadata[part]) as [TypeKey, Entry][]).filter(
-      ([key]) => nameOf(key) === cls.name,
-    );
-    const exact = named.filter(([key]) => paths.includes(resolve(file.root, moduleOf(key))));
-    const candidates = exact.length > 0 ? exact : named;
-    if (candidates.length === 0) continue;
-    const fitting = closest(
-      candidates.filter(([, entry]) => differs(entry) === null),
-      paths,
-    );
-    if (fitting.length > 1) {
-      const modules = fitting.map(([key]) => moduleOf(key)).join(" and ");
-      throw new SchemaError(
-        `${cls.name}: ${modules} each declare a class of this name, and nothing says which one this is; run with ` +
-          "--enable-source-maps and source maps beside the compiled files, or rename one of them",
-      );
+    for (const [key, entry] of Object.entries(file.metadata[part]) as [TypeKey, SourceMetadata[Part][TypeKey]][]) {
+      if (nameOf(key) === cls.name && (!("kind" in entry) || isClass(entry))) named.push({ file, key, entry });
     }
-    const only = fitting[0];
-    if (only === undefined) {
-      const [key, entry] = candidates[0]!;
-      throw new SchemaError(
-        `${cls.name}: ${show(file.path)} does not describe this class as it is (${differs(entry)}); ` +
-          `it was generated from ${moduleOf(key)}: run npx aster-gen again`,
-      );
-    }
-    const [key, description] = only;
-    warnIfOlder(file, moduleOf(key));
-    let source = generatedSources.get(file);
-    if (source === undefined) {
-      source = new GeneratedSource(file);
-      generatedSources.set(file, source);
-    }
-    return { key, description, source };
   }
-  return undefined;
+  const exact = named.filter(({ file, key }) => paths.includes(resolve(file.root, moduleOf(key))));
+  const candidates = exact.length > 0 ? exact : named;
+  const fitting = candidates.filter(({ entry }) => differs(entry) === null);
+  // The nearest file that knows the class speaks for it.
+  const nearest = fitting.filter(({ file }) => file === fitting[0]?.file);
+  const found = closest(nearest, paths);
+  if (found.length > 1) {
+    const modules = found.map(({ key }) => moduleOf(key)).join(" and ");
+    throw new SchemaError(
+      `${cls.name}: ${modules} each declare a class of this name, and nothing says which one this is; run with ` +
+        "--enable-source-maps and source maps beside the compiled files, or rename one of them",
+    );
+  }
+  const only = found[0];
+  if (only === undefined) {
+    const other = candidates[0];
+    if (other === undefined) return undefined;
+    throw new SchemaError(
+      `${cls.name}: ${show(other.file.path)} does not describe this class as it is (${differs(other.entry)}); ` +
+        `it was generated from ${moduleOf(other.key)}: run npx aster-gen again`,
+    );
+  }
+  warnIfOlder(only.file, moduleOf(only.key));
+  let source = generatedSources.get(only.file);
+  if (source === undefined) {
+    source = new GeneratedSource(only.file);
+    generatedSources.set(only.file, source);
+  }
+  return { key: only.key, description: only.entry, source };
 }
 
 /** Of several entries those whose module's path ends most like a file on the stack: `dist/a/types.js` for `src/a/types.ts`. */
-function closest<T>(
-  entries: readonly (readonly [TypeKey, T])[],
-  paths: readonly string[],
-): readonly (readonly [TypeKey, T])[] {
+function closest<T>(entries: readonly Candidate<T>[], paths: readonly string[]): readonly Candidate<T>[] {
   if (entries.length < 2) return entries;
   const parts = (path: string) =>
     path
       .replace(/\.[cm]?[jt]sx?$/, "")
       .split(/[\\/]/)
       .reverse();
-  const scores = entries.map(([key]) => {
+  const scores = entries.map(({ key }) => {
     const module = parts(moduleOf(key));
     const lengths = paths.map((path) => {
       const file = parts(path);
