@@ -16,6 +16,18 @@ impl Payload for &[u8] {
     }
 }
 
+impl Payload for &Vec<u8> {
+    fn into_bytes(self) -> Bytes {
+        Bytes::copy_from_slice(self)
+    }
+}
+
+impl<const LENGTH: usize> Payload for &[u8; LENGTH] {
+    fn into_bytes(self) -> Bytes {
+        Bytes::copy_from_slice(self)
+    }
+}
+
 /// A payload in wire form, or what is wrong with it and where.
 pub(crate) fn fit(
     contract: &Contract,
