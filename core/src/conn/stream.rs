@@ -125,14 +125,6 @@ impl AnswerReader {
         self.broken
     }
 
-    fn ended(&mut self, status: Status) -> Result<Option<Bytes>, Failed> {
-        if status.is_ok() {
-            self.trailing = status.metadata;
-            return Ok(None);
-        }
-        Err(self.failed(status))
-    }
-
     /// The next message; `None` after the last.
     pub(crate) async fn next(&mut self) -> Result<Option<Bytes>, Failed> {
         loop {
@@ -150,7 +142,11 @@ impl AnswerReader {
             let frame: Frame = match (self.source.frame().await, self.status.take()) {
                 // Nothing came after the status. It is the outcome though the stream broke in the moment after.
                 (Ok(None) | Err(SourceError::Reset | SourceError::Lost), Some(status)) => {
-                    return self.ended(status);
+                    if !status.is_ok() {
+                        return Err(self.failed(status));
+                    }
+                    self.trailing = status.metadata;
+                    return Ok(None);
                 }
                 (Ok(Some(frame)), _) => frame,
                 (Ok(None), None) => {
