@@ -101,7 +101,7 @@ async fn both(scope: &str) -> Both {
 
 async fn echoes(caller: &Client) {
     for size in [1, 20_000] {
-        let call = ask(&caller, probe("shared", "echo"), blob(size));
+        let call = ask(caller, probe("shared", "echo"), blob(size));
         let answer = soon("an answer", call).await.expect("an answer");
         assert!(answer.message == blob(size));
     }
@@ -281,6 +281,44 @@ async fn c7_closing_the_client_of_a_caller_leaves_the_connection_to_it() {
     drop(first);
     echoes(&both.caller.client()).await;
     enter(&both.client).await;
+}
+
+/// A connection that is kept would keep the server's socket, and its port with it.
+#[tokio::test]
+async fn a2_a_caller_that_is_kept_does_not_keep_the_port_of_its_server() {
+    let folder = std::env::temp_dir().join(format!("aster-test-{}-callers", std::process::id()));
+    std::fs::create_dir_all(&folder).expect("a folder");
+    let mut options = server_options();
+    options.endpoint.identity = Some(folder.join("server.identity"));
+    let (service_of_server, mut callers) = front();
+    let started = Server::start(vec![service_of_server], options.clone()).await;
+    let first = started.expect("a server");
+    let mut of_client = client_options();
+    of_client.services = vec![service(&Arc::new(Probe::default()), "session")];
+    let client = Client::connect(vec![first.address().clone()], of_client).await;
+    let client = client.expect("a client");
+    enter(&client).await;
+    let caller = callers.recv().await.expect("a caller");
+    let kept = caller.client();
+    let session = kept.open_session("Probe", false);
+    let mut in_session = CallOptions::new();
+    in_session.session = Some(session);
+    let echo = probe("session", "echo");
+    let call = kept.unary(&echo, blob(1), in_session.clone());
+    soon("an answer", call).await.expect("an answer");
+    first.close().await;
+    let (service_of_server, mut callers) = front();
+    let again = Server::start(vec![service_of_server], options).await;
+    let again = again.expect("the port is free");
+    assert_eq!(again.endpoint_id(), first.endpoint_id());
+    // The client comes back, as another caller.
+    enter(&client).await;
+    let other = callers.recv().await.expect("a caller");
+    assert_eq!(other.peer(), caller.peer());
+    assert_ne!(other.connection(), caller.connection());
+    assert_eq!(other.offers().len(), 1);
+    assert!(kept.unary(&echo, blob(1), in_session).await.is_err());
+    std::fs::remove_dir_all(&folder).expect("cleaned up");
 }
 
 #[tokio::test]

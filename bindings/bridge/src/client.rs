@@ -19,6 +19,7 @@ use crate::owned::Owned;
 use crate::payload::{Payload, fit};
 use crate::port::{Completer, Port, PortId, Shared, Ticket};
 use crate::runtime::{self, Command, Key};
+use crate::served::{EndedSessions, Served, dispatched};
 
 /// A connection to a peer, kept up by the engine. Closed on being dropped: calls that wait for an answer then fail.
 pub struct Client {
@@ -26,6 +27,8 @@ pub struct Client {
     key: Key,
     peer: String,
     closed: AtomicBool,
+    /// Those of the services that it offers.
+    sessions: Arc<EndedSessions>,
 }
 
 /// A method of a contract, as a client calls it.
@@ -57,26 +60,58 @@ impl Port {
         options: &options::Endpoint,
         ticket: Ticket,
     ) -> Result<(), BridgeError> {
-        let options = options.client()?;
+        self.connect_serving(addresses, Vec::new(), options, ticket)?;
+        Ok(())
+    }
+
+    /// The same, offering services to the server. Gives the key by which the client's events will name it.
+    pub fn connect_serving(
+        &self,
+        addresses: &[String],
+        services: Vec<Served>,
+        options: &options::Endpoint,
+        ticket: Ticket,
+    ) -> Result<u64, BridgeError> {
+        let mut options = options.client()?;
         let parse = |text: &String| {
             text.parse::<Address>()
                 .map_err(|error| BridgeError::Argument(error.to_string()))
         };
         let addresses = addresses.iter().map(parse).collect::<Result<Vec<_>, _>>()?;
         let port = self.shared.clone();
+        let key = runtime::next_key();
+        let (services, sessions) = dispatched(services, &port, key);
+        options.services = services;
         self.shared.start(ticket, async move {
             match aster::Client::connect(addresses, options).await {
-                Ok(engine) => Outcome::Client(Client::opened(port, engine)),
+                Ok(engine) => Outcome::Client(Client::opened(port, key, engine, sessions)),
                 Err(failure) => Outcome::failed(Failure::of_engine(failure)),
             }
-        })
+        })?;
+        Ok(key)
     }
 }
 
 impl Client {
+    /// A client of a peer that called, on the connection of its call.
+    pub(crate) fn of_caller(port: &Arc<Shared>, caller: &aster::Caller) -> Self {
+        Self {
+            // Nothing is registered by it: the connection is not this client's to close.
+            key: runtime::next_key(),
+            peer: caller.peer().to_owned(),
+            engine: Owned::new(port, caller.client()),
+            closed: AtomicBool::new(false),
+            sessions: Arc::default(),
+        }
+    }
+
     /// On the I/O thread.
-    fn opened(port: Arc<Shared>, engine: aster::Client) -> Self {
-        let key = runtime::next_key();
+    fn opened(
+        port: Arc<Shared>,
+        key: Key,
+        engine: aster::Client,
+        sessions: Arc<EndedSessions>,
+    ) -> Self {
         let closing = engine.clone();
         runtime::register(
             port.id,
@@ -88,7 +123,18 @@ impl Client {
             peer: engine.peer(),
             engine: Owned::new(&port, engine),
             closed: AtomicBool::new(false),
+            sessions,
         }
+    }
+
+    /// Names it in events of its services; unique in the process.
+    pub fn key(&self) -> u64 {
+        self.key
+    }
+
+    /// The close hook of the session of an [`Event::SessionClosed`](crate::Event::SessionClosed) has ended.
+    pub fn session_closed(&self, session: u64) {
+        self.sessions.hook_ended(self.engine.port(), session);
     }
 
     /// The port that it belongs to.

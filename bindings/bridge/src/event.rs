@@ -31,7 +31,7 @@ pub enum Event {
     },
     /// A call came in.
     Call {
-        /// [`Server::key`](crate::Server::key).
+        /// [`Server::key`](crate::Server::key), or [`Client::key`](crate::Client::key) of one that offers services.
         server: u64,
         /// The call.
         call: Arc<InboundCall>,
@@ -42,9 +42,9 @@ pub enum Event {
         call: u64,
     },
     /// A session has ended and none of its calls runs any more: run its close hook, then call
-    /// [`Server::session_closed`](crate::Server::session_closed).
+    /// [`Server::session_closed`](crate::Server::session_closed), or that of the client.
     SessionClosed {
-        /// [`Server::key`](crate::Server::key).
+        /// As of its calls.
         server: u64,
         /// Which of the services that the server was given.
         service_index: usize,

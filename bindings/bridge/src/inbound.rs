@@ -12,6 +12,7 @@ use aster::{Responder, SessionRef};
 use bytes::Bytes;
 use tokio::task::AbortHandle;
 
+use crate::client::Client;
 use crate::engine::{Code, Contract, Metadata, MethodRef, Mode, Pattern, Status, ValueError};
 use crate::error::{BridgeError, lock};
 use crate::event::Event;
@@ -32,6 +33,7 @@ pub struct InboundCall {
     service_index: usize,
     id: u64,
     peer: Arc<str>,
+    caller: aster::Caller,
     session: Option<SessionRef>,
     metadata: Metadata,
     deadline: Option<Instant>,
@@ -133,6 +135,7 @@ impl InboundCall {
             service_index,
             id: responder.id(),
             peer,
+            caller: responder.caller(),
             session: responder.session(),
             metadata: responder.metadata().clone(),
             deadline: responder.deadline(),
@@ -196,6 +199,18 @@ impl InboundCall {
     /// The caller's endpoint id.
     pub fn peer(&self) -> &str {
         &self.peer
+    }
+
+    /// A number of the connection that it came on, unique in the process.
+    pub fn connection(&self) -> u64 {
+        self.caller.connection()
+    }
+
+    /// A client of the services that the caller offers, on the connection of this call. It is good for as long as that
+    /// connection is.
+    pub fn caller(&self) -> Result<Client, BridgeError> {
+        self.port.check()?;
+        Ok(Client::of_caller(&self.port, &self.caller))
     }
 
     /// A number of its session that is unique in the process, and the caller's number of it.

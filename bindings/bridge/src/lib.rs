@@ -24,6 +24,7 @@ mod owned;
 mod payload;
 mod port;
 mod runtime;
+mod served;
 mod server;
 #[cfg(test)]
 mod testing;
@@ -42,4 +43,5 @@ pub use outcome::Failure;
 pub use payload::{Payload, check};
 pub use port::{Port, PortId, Ticket};
 pub use runtime::{forked, panic_text, shutdown};
-pub use server::{Served, Server};
+pub use served::Served;
+pub use server::Server;

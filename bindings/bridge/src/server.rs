@@ -1,55 +1,23 @@
 //! Servers.
 
-use std::collections::HashMap;
 use std::fmt;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
-use aster::{Dispatch, Inbound, Service, SessionClosed};
-
-use crate::engine::{Contract, MethodRef};
-use crate::error::{BridgeError, lock};
-use crate::event::{Event, Outcome};
-use crate::inbound::{Arrived, InboundCall};
+use crate::error::BridgeError;
+use crate::event::Outcome;
 use crate::options;
 use crate::outcome::Failure;
 use crate::owned::Owned;
 use crate::port::{Port, Shared, Ticket};
 use crate::runtime::{self, Key};
-
-/// One service that a server offers.
-#[derive(Debug, Clone)]
-pub struct Served {
-    contract: Contract,
-    expose_errors: bool,
-}
-
-impl Served {
-    /// `expose_errors`: callers see the text of unexpected errors.
-    pub fn new(contract: Contract, expose_errors: bool) -> Self {
-        Self {
-            contract,
-            expose_errors,
-        }
-    }
-
-    /// Its contract.
-    pub fn contract(&self) -> &Contract {
-        &self.contract
-    }
-}
+use crate::served::{EndedSessions, Served, dispatched};
 
 /// A server. Closed on being dropped.
 pub struct Server {
     engine: Owned<aster::Server>,
     key: Key,
-    sessions: Arc<Sessions>,
-}
-
-/// Sessions that have ended and whose close hooks run.
-#[derive(Default)]
-struct Sessions {
-    ended: Mutex<HashMap<u64, SessionClosed>>,
+    sessions: Arc<EndedSessions>,
 }
 
 impl Port {
@@ -63,20 +31,7 @@ impl Port {
         let options = options.server()?;
         let port = self.shared.clone();
         let key = runtime::next_key();
-        let sessions = Arc::new(Sessions::default());
-        let services = services.into_iter().enumerate().map(|(index, served)| {
-            let contract = served.contract.clone();
-            let dispatcher = Dispatcher {
-                port: port.clone(),
-                server: key,
-                index,
-                served,
-                sessions: sessions.clone(),
-                last_peer: Mutex::new("".into()),
-            };
-            Service::new(contract, Arc::new(dispatcher)).checked(true)
-        });
-        let services: Vec<_> = services.collect();
+        let (services, sessions) = dispatched(services, &port, key);
         self.shared.start(ticket, async move {
             match aster::Server::start(services, options).await {
                 Ok(engine) => Outcome::Server(Server::started(port, key, engine, sessions)),
@@ -93,7 +48,7 @@ impl Server {
         port: Arc<Shared>,
         key: Key,
         engine: aster::Server,
-        sessions: Arc<Sessions>,
+        sessions: Arc<EndedSessions>,
     ) -> Self {
         let closing = engine.clone();
         runtime::register(
@@ -154,10 +109,7 @@ impl Server {
 
     /// The close hook of the session of an [`Event::SessionClosed`] has ended.
     pub fn session_closed(&self, session: u64) {
-        if !self.engine.port().runtime.is_forked() {
-            let ended = lock(&self.sessions.ended).remove(&session);
-            drop(ended);
-        }
+        self.sessions.hook_ended(self.engine.port(), session);
     }
 }
 
@@ -175,71 +127,5 @@ impl Drop for Server {
         // If the thread has ended, or is the parent's, there is nothing to close here.
         let close = move || runtime::close_in_background(runtime::close(port, key));
         let _ = self.engine.port().runtime.run_there(close);
-    }
-}
-
-struct Dispatcher {
-    port: Arc<Shared>,
-    server: Key,
-    index: usize,
-    served: Served,
-    sessions: Arc<Sessions>,
-    /// Most calls come from the peer that called before: its id is then shared.
-    last_peer: Mutex<Arc<str>>,
-}
-
-impl Dispatcher {
-    fn peer(&self, peer: &str) -> Arc<str> {
-        let mut last = lock(&self.last_peer);
-        if **last != *peer {
-            *last = peer.into();
-        }
-        last.clone()
-    }
-
-    fn method(&self, index: usize) -> Option<MethodRef> {
-        self.served.contract.compiled().method_at(index)
-    }
-}
-
-impl Dispatch for Dispatcher {
-    fn call(&self, call: Inbound) {
-        let Some(method) = self.method(call.method_index()) else {
-            // The engine resolved it in the same contract; dropping the call answers it INTERNAL all the same.
-            tracing::error!(target: "aster::bridge", "there is no method {}", call.method_index());
-            return;
-        };
-        let (request, requests, responder) = call.into_parts();
-        let arrived = Arrived {
-            port: self.port.clone(),
-            service_index: self.index,
-            peer: self.peer(responder.peer()),
-            contract: self.served.contract.clone(),
-            method,
-            expose_errors: self.served.expose_errors,
-            request,
-            requests,
-            responder,
-        };
-        self.port.push(Event::Call {
-            server: self.server,
-            call: InboundCall::new(arrived),
-        });
-    }
-
-    fn session_closed(&self, closed: SessionClosed) {
-        if self.port.check().is_err() {
-            // Nobody is there to run a hook.
-            return;
-        }
-        let (session, reason) = (closed.session().key, closed.end().name());
-        lock(&self.sessions.ended).insert(session, closed);
-        let service_index = self.index;
-        self.port.push(Event::SessionClosed {
-            server: self.server,
-            service_index,
-            session,
-            reason,
-        });
     }
 }

@@ -37,6 +37,13 @@ impl Client {
     }
 }
 
+impl Drop for Client {
+    fn drop(&mut self) {
+        // One that offers services is called back no more.
+        self.state.forget_server(self.bridge.key());
+    }
+}
+
 #[pymethods]
 impl Client {
     #[getter]
@@ -181,6 +188,10 @@ impl Client {
             options.info,
             client,
         ))
+    }
+
+    fn session_closed(&self, session_key: u64) {
+        self.bridge.session_closed(session_key);
     }
 
     fn __repr__(&self) -> String {

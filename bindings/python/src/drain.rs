@@ -152,7 +152,7 @@ impl<'py> Drain<'_, 'py> {
                         fill(info.as_ref(), || (metadata, trailing));
                         decode.into_bound(py).call1((payload,))
                     }
-                    Kind::Plain | Kind::Stream { .. } | Kind::Server(_) => Ok(payload.into_any()),
+                    Kind::Plain | Kind::Stream { .. } | Kind::Serving(_) => Ok(payload.into_any()),
                 }
             }
             Outcome::Done => Ok(py.None().into_bound(py)),
@@ -173,7 +173,7 @@ impl<'py> Drain<'_, 'py> {
                             (failure.metadata.clone(), failure.trailing.clone())
                         });
                     }
-                    Kind::Server(key) => state.forget_server(key),
+                    Kind::Serving(key) => state.forget_server(key),
                     Kind::Plain | Kind::Stream { .. } => {}
                 }
                 Err(state.error(py, &failure))
@@ -196,7 +196,7 @@ impl<'py> Drain<'_, 'py> {
         }
         let info = match &waiting.kind {
             Kind::Stream { info, .. } => info.as_ref(),
-            Kind::Plain | Kind::Unary { .. } | Kind::Server(_) => None,
+            Kind::Plain | Kind::Unary { .. } | Kind::Serving(_) => None,
         };
         let value = self.state.taken(py, inbox, info);
         settle(

@@ -7,6 +7,7 @@ use pyo3::exceptions::{PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict};
 
+use crate::client::Client;
 use crate::convert::{Given, metadata_from_py, metadata_to_py};
 use crate::port::{Kind, State, Unflushed};
 
@@ -81,6 +82,17 @@ impl Call {
     #[getter]
     fn peer(&self) -> &str {
         self.bridge.peer()
+    }
+
+    #[getter]
+    fn connection(&self) -> u64 {
+        self.bridge.connection()
+    }
+
+    fn caller(&self, py: Python<'_>) -> PyResult<Client> {
+        let caller = self.bridge.caller();
+        let caller = caller.map_err(|error| self.state.bridge_error(py, &error))?;
+        Ok(Client::new(self.state.clone(), caller))
     }
 
     #[getter]

@@ -60,8 +60,8 @@ pub(crate) enum Kind {
         inbox: Arc<Inbox>,
         info: Option<Py<CallInfo>>,
     },
-    /// A server whose callbacks are noted under this key.
-    Server(u64),
+    /// A server, or a client that offers services, whose callbacks are noted under this key.
+    Serving(u64),
 }
 
 /// A call with messages that the I/O thread has not been told of.
@@ -104,6 +104,7 @@ pub(crate) struct State {
     flusher: OnceLock<Py<Flusher>>,
     /// By ticket, which is the address of the future: it is kept alive by this map as long as the ticket is out.
     pub(crate) waiting: Mutex<ByNumber<Waiting>>,
+    /// By the key of the server, or of the client that offers services.
     pub(crate) servers: Mutex<ByNumber<Callbacks>>,
     /// What cancels the handlers of inbound calls, by the call's key.
     cancels: Mutex<ByNumber<Py<PyAny>>>,
@@ -207,6 +208,25 @@ impl State {
             let waiting = lock(&self.waiting).remove(&ticket);
             drop(waiting);
             return Err(self.bridge_error(py, &error));
+        }
+        Ok(future)
+    }
+
+    /// A future of something that is called back, which `begin` gives the key of.
+    fn serving<'py>(
+        &self,
+        py: Python<'py>,
+        callbacks: Callbacks,
+        begin: impl FnOnce(Ticket) -> Result<u64, BridgeError>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let mut key = 0;
+        let future = self.wait_for(py, Kind::Plain, true, None, |ticket| {
+            key = begin(ticket)?;
+            Ok(())
+        })?;
+        lock(&self.servers).insert(key, callbacks);
+        if let Some(waiting) = lock(&self.waiting).get_mut(&(future.as_ptr() as Ticket)) {
+            waiting.kind = Kind::Serving(key);
         }
         Ok(future)
     }
@@ -511,16 +531,25 @@ impl Port {
         self.0.close(py);
     }
 
+    #[pyo3(signature = (addresses, options, services, on_calls, on_session_close))]
     fn connect<'py>(
         &self,
         py: Python<'py>,
         addresses: Vec<String>,
         options: &Bound<'py, PyDict>,
+        services: Vec<PyRef<'py, ServedService>>,
+        on_calls: Py<PyAny>,
+        on_session_close: Py<PyAny>,
     ) -> PyResult<Bound<'py, PyAny>> {
         let options = endpoint_from_py("a client", options)?;
-        let state = &self.0;
-        state.wait_for(py, Kind::Plain, true, None, |ticket| {
-            state.bridge.connect(&addresses, &options, ticket)
+        let services = services.iter().map(|service| service.0.clone()).collect();
+        let callbacks = Callbacks {
+            on_calls,
+            on_session_close,
+        };
+        let bridge = &self.0.bridge;
+        self.0.serving(py, callbacks, |ticket| {
+            bridge.connect_serving(&addresses, services, &options, ticket)
         })
     }
 
@@ -534,23 +563,14 @@ impl Port {
     ) -> PyResult<Bound<'py, PyAny>> {
         let options = endpoint_from_py("a server", options)?;
         let services = services.iter().map(|service| service.0.clone()).collect();
-        let state = &self.0;
-        let mut key = 0;
-        let future = state.wait_for(py, Kind::Plain, true, None, |ticket| {
-            key = state.bridge.serve(services, &options, ticket)?;
-            Ok(())
-        })?;
-        lock(&state.servers).insert(
-            key,
-            Callbacks {
-                on_calls,
-                on_session_close,
-            },
-        );
-        if let Some(waiting) = lock(&state.waiting).get_mut(&(future.as_ptr() as Ticket)) {
-            waiting.kind = Kind::Server(key);
-        }
-        Ok(future)
+        let callbacks = Callbacks {
+            on_calls,
+            on_session_close,
+        };
+        let bridge = &self.0.bridge;
+        self.0.serving(py, callbacks, |ticket| {
+            bridge.serve(services, &options, ticket)
+        })
     }
 
     fn __repr__(&self) -> String {

@@ -597,7 +597,7 @@ impl Responder {
 
     /// Who called, to be called back.
     pub fn caller(&self) -> Caller {
-        Caller::new(self.0.conn.clone())
+        Caller::new(&self.0.conn)
     }
 
     /// `Service.method`.

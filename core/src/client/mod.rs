@@ -73,14 +73,21 @@ impl CallOptions {
 pub struct Client(Arc<Inner>);
 
 struct Inner {
-    /// How to connect; `None` if the connection is the peer's.
-    way: Option<Way>,
+    way: Way,
     options: ClientOptions,
     link: Mutex<Link>,
     closed: AtomicBool,
 }
 
-struct Way {
+/// How it has a connection.
+enum Way {
+    /// It dials, and dials again.
+    Dial(Box<Dial>),
+    /// It is the peer's, who made it.
+    Caller(Caller),
+}
+
+struct Dial {
     net: Net,
     addresses: Vec<Address>,
     /// What the server may call here.
@@ -122,14 +129,14 @@ impl Client {
         registry.fits_hello(&options.endpoint).map_err(failed)?;
         let serves = !options.services.is_empty();
         let net = Net::bind(&options.endpoint, false).await.map_err(failed)?;
-        let way = Way {
+        let dial = Dial {
             net,
             addresses,
             registry,
             connecting: tokio::sync::Mutex::default(),
         };
         let client = Self(Arc::new(Inner {
-            way: Some(way),
+            way: Way::Dial(Box::new(dial)),
             options,
             link: Mutex::default(),
             closed: AtomicBool::new(false),
@@ -150,19 +157,15 @@ impl Client {
     }
 
     /// A client on a connection that the peer has made.
-    fn of_caller(conn: Arc<Conn>) -> Self {
-        let link = Link {
-            conn: Some(conn),
-            ..Link::default()
-        };
+    fn of_caller(caller: Caller) -> Self {
         let options = ClientOptions {
             retries: 0,
             ..ClientOptions::default()
         };
         Self(Arc::new(Inner {
-            way: None,
+            way: Way::Caller(caller),
             options,
-            link: Mutex::new(link),
+            link: Mutex::default(),
             closed: AtomicBool::new(false),
         }))
     }
@@ -173,14 +176,15 @@ impl Client {
 
     /// The connection, if there is one that takes calls.
     fn current(&self) -> Option<Arc<Conn>> {
-        if self.0.way.is_none() && self.0.closed.load(Ordering::Acquire) {
-            return None;
+        match &self.0.way {
+            Way::Caller(_) if self.0.closed.load(Ordering::Acquire) => None,
+            Way::Caller(caller) => caller.usable(),
+            Way::Dial(_) => {
+                let link = self.link();
+                let conn = link.conn.as_ref().filter(|conn| conn.is_usable());
+                conn.cloned()
+            }
         }
-        self.link()
-            .conn
-            .as_ref()
-            .filter(|conn| conn.is_usable())
-            .cloned()
     }
 
     fn closed_status() -> Status {
@@ -190,34 +194,17 @@ impl Client {
         )
     }
 
-    /// Why a caller can't be called any more: its connection is not this side's to make again.
-    fn caller_gone(&self) -> Status {
-        if self.0.closed.load(Ordering::Acquire) {
-            return Self::closed_status();
-        }
-        let conn = self.link().conn.clone();
-        let mut status = match conn {
-            Some(conn) if conn.is_over() => conn.lost(false),
-            _ => Status::unsent(
-                Code::UNAVAILABLE,
-                "it takes no new calls on this connection",
-            ),
-        };
-        status.code = Code::UNAVAILABLE;
-        status.message = format!(
-            "the caller is gone ({}): it is reached by the connection of its next call",
-            status.message
-        );
-        status
-    }
-
     /// The connection; made if there is none.
     async fn conn(&self) -> Result<Arc<Conn>, Status> {
         if let Some(conn) = self.current() {
             return Ok(conn);
         }
-        let Some(way) = &self.0.way else {
-            return Err(self.caller_gone());
+        let way = match &self.0.way {
+            Way::Dial(way) => way,
+            Way::Caller(_) if self.0.closed.load(Ordering::Acquire) => {
+                return Err(Self::closed_status());
+            }
+            Way::Caller(caller) => return Err(caller.gone()),
         };
         let before = self.link().failed.0;
         let _one_at_a_time = way.connecting.lock().await;
@@ -267,7 +254,7 @@ impl Client {
         }
     }
 
-    async fn dial(&self, way: &Way) -> Result<Arc<Conn>, Status> {
+    async fn dial(&self, way: &Dial) -> Result<Arc<Conn>, Status> {
         let options = &self.0.options;
         let end = Instant::now() + options.connect_timeout;
         let me = Introduction::from(&options.endpoint);
@@ -292,16 +279,22 @@ impl Client {
 
     /// The endpoint id of the peer that it is, or was last, connected to; otherwise the first address's.
     pub fn peer(&self) -> String {
+        let first = match &self.0.way {
+            Way::Caller(caller) => return caller.peer().to_owned(),
+            Way::Dial(way) => way.addresses.first(),
+        };
         if let Some(conn) = &self.link().conn {
             return conn.peer_id.to_string();
         }
-        let first = self.0.way.as_ref().and_then(|way| way.addresses.first());
         let id = first.map(|address| address.endpoint_id).unwrap_or_default();
         id.iter().map(|byte| format!("{byte:02x}")).collect()
     }
 
     /// The services that the peer offers.
     pub fn offers(&self) -> Vec<Offer> {
+        if let Way::Caller(caller) = &self.0.way {
+            return caller.offers();
+        }
         self.link()
             .conn
             .as_ref()
@@ -397,7 +390,9 @@ impl Client {
         if self.0.closed.swap(true, Ordering::AcqRel) {
             return;
         }
-        let Some(way) = &self.0.way else { return };
+        let Way::Dial(way) = &self.0.way else {
+            return;
+        };
         let conn = self.link().conn.take();
         if let Some(conn) = conn {
             let status = Status::transport(Code::CANCELLED, "the client was closed", true);
@@ -571,9 +566,6 @@ async fn keep_connected(first: Arc<Conn>, client: Weak<Inner>) {
 
 impl Drop for Inner {
     fn drop(&mut self) {
-        if self.way.is_none() {
-            return;
-        }
         let link = self.link.get_mut().unwrap_or_else(PoisonError::into_inner);
         if let Some(conn) = link.conn.take() {
             conn.close(

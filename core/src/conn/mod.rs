@@ -144,14 +144,9 @@ impl Conn {
         matches!(*self.phase.borrow(), Phase::Closed(_)) || self.quic.close_reason().is_some()
     }
 
-    /// Whether the peer has said that it takes no new calls.
-    pub(crate) fn is_going_away(&self) -> bool {
-        self.going_away.load(Ordering::Acquire)
-    }
-
     /// Whether new calls may be made.
     pub(crate) fn is_usable(&self) -> bool {
-        !self.is_going_away()
+        !self.going_away.load(Ordering::Acquire)
             && *self.phase.borrow() == Phase::Open
             && self.quic.close_reason().is_none()
     }

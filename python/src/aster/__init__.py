@@ -13,7 +13,7 @@ Every exception of the package is an `AsterError`; a failed call is an `RpcError
 """
 
 from ._call import RemoteCall
-from ._client import AsterClient, OfferedService
+from ._client import AsterClient
 from ._context import CallContext
 from ._decorators import all_of, any_of, bidi_stream, client_stream, rpc, server_stream, service
 from ._errors import (
@@ -45,6 +45,7 @@ from ._errors import (
     UsageError,
 )
 from ._native import CallInfo, __version__
+from ._peer import Caller, OfferedService
 from ._proxy import ClientSession, Proxy
 from ._schema import f32, i8, i16, i32, i64, u8, u16, u32, u64, wire_type
 from ._server import AsterServer
@@ -62,6 +63,7 @@ __all__ = [
     "BidiChannel",
     "CallContext",
     "CallInfo",
+    "Caller",
     "Cancelled",
     "ClientSession",
     "ConfigurationError",

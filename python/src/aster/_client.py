@@ -4,37 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import os
-import weakref
-from typing import TYPE_CHECKING, Any, NamedTuple, Optional, Sequence, TypeVar, Union, cast
+from typing import TYPE_CHECKING, Any, Callable, Mapping, Optional, Sequence, Union
 
 from . import _native
 from ._errors import UsageError
-from ._options import endpoint_options, seconds
+from ._options import endpoint_options
+from ._peer import OfferedService, PeerServices
 from ._port import LoopPort, check_process, current_port
-from ._proxy import ClientSession, Proxy, ServiceLink, contract_of
-from ._service import service_spec
+from ._serving import Serving
 
 if TYPE_CHECKING:
     from types import TracebackType
 
     from ._blocking import BlockingClient
+    from ._dispatch import Dispatcher
 
 __all__ = ["AsterClient", "OfferedService"]
 
-T = TypeVar("T")
 
-
-class OfferedService(NamedTuple):
-    """A service that the peer offers."""
-
-    name: str
-    version: int
-    contract_id: str
-    scope: str
-    """`shared` or `session`."""
-
-
-class AsterClient:
+class AsterClient(PeerServices):
     """A connection to the server at an address.
 
         async with AsterClient(address="aster1...") as client:
@@ -48,8 +36,11 @@ class AsterClient:
     - `connect_timeout`, `keep_alive`, `idle_timeout`: seconds.
     - `compress`: compress large messages unless a call says otherwise.
     - `max_message_bytes`: the largest message taken.
+    - `services`: what this side serves to the server, whose handlers reach it by `CallContext.current().caller`; with `factories`,
+      `threads` and `expose_errors` as of `AsterServer`.
 
-    It reconnects by itself. All of it belongs to the event loop that `connect()` ran in.
+    It reconnects by itself: with the next call, or at once if it has services. All of it belongs to the event loop that
+    `connect()` ran in.
     """
 
     def __init__(
@@ -65,6 +56,10 @@ class AsterClient:
         compress: Optional[bool] = None,
         max_message_bytes: Optional[int] = None,
         agent: Optional[str] = None,
+        services: Sequence[Any] = (),
+        factories: Optional[Mapping[type, Callable[..., Any]]] = None,
+        threads: Optional[int] = None,
+        expose_errors: bool = False,
     ) -> None:
         addresses = [address] if isinstance(address, str) else list(address)
         if not addresses or not all(isinstance(each, str) for each in addresses):
@@ -81,12 +76,13 @@ class AsterClient:
             max_message_bytes=max_message_bytes,
             agent=agent,
         )
+        super().__init__()
+        self._serving = Serving("AsterClient", services, factories, threads, expose_errors)
+        self._dispatcher: Optional[Dispatcher] = None
         self._native: Optional[_native.Client] = None
         self._port: Optional[LoopPort] = None
         self._connecting: Optional[asyncio.Task[None]] = None
         self._closed = False
-        self._proxies: dict[Any, Proxy] = {}
-        self._sessions: weakref.WeakSet[ClientSession] = weakref.WeakSet()
 
     @classmethod
     def blocking(cls, address: Union[str, Sequence[str]], **options: Any) -> BlockingClient:
@@ -118,32 +114,41 @@ class AsterClient:
 
     async def _connect(self) -> None:
         port = current_port()
+        served, dispatcher = self._serving.on(port.loop)
         port.acquire(self)
         try:
-            native = await port.native.connect(self._addresses, self._options)
+            native = await port.native.connect(
+                self._addresses, self._options, served, dispatcher.on_calls, dispatcher.on_session_close
+            )
         except BaseException:
+            dispatcher.close()
             port.release(self)
             raise
+        dispatcher.attach(native)
         if self._closed:
             await native.close()
+            dispatcher.close()
             port.release(self)
             raise UsageError("the client was closed while it was connecting")
-        self._native, self._port = native, port
+        self._native, self._port, self._dispatcher = native, port, dispatcher
 
     async def close(self) -> None:
         """Ends its sessions and calls and disconnects; the server sees it at once. May be called twice."""
         self._closed = True
-        native, port = self._native, self._port
+        native, port, dispatcher = self._native, self._port, self._dispatcher
         self._native = None
         if self._connecting is not None:
             self._connecting.cancel()
         if native is None or port is None:
             return
         self._port = None
+        assert dispatcher is not None
         try:
             if not port.closed:
                 await native.close()
+                await dispatcher.sessions_closed()
         finally:
+            dispatcher.close()
             port.release(self)
 
     async def __aenter__(self) -> AsterClient:
@@ -165,75 +170,3 @@ class AsterClient:
                 "this client is not connected; use `async with AsterClient(...)`, or `await client.connect()` first"
             )
         return self._native
-
-    def forget_contracts(self) -> None:
-        """Looks at the server's contracts again before the next calls. The core asks for it when they have changed."""
-        for proxy in self._proxies.values():
-            proxy._link.forget()
-        for session in list(self._sessions):
-            session._link.forget()
-
-    @property
-    def peer(self) -> str:
-        """The endpoint id of the server."""
-        return self.require().peer
-
-    def services(self) -> list[OfferedService]:
-        """What the server offers this client now."""
-        return [OfferedService(*each) for each in self.require().services()]
-
-    async def ping(self, timeout: float = 1.5) -> float:
-        """Seconds of one round trip, answered by the server's I/O thread whatever its handlers do. Raises `Unavailable`
-        when there is no answer in `timeout` seconds."""
-        limit = seconds("timeout", timeout)
-        assert limit is not None
-        return await self.require().ping(limit) / 1000
-
-    # ------------------------------------------------------------ services
-
-    def proxy(self, name: str, version: Optional[int] = None) -> Proxy:
-        """The service of this name, called with plain dicts or keyword arguments, its methods known from its contract.
-
-        Without a version it is 1 if offered, else the only one, else an error that lists them. The same name and
-        version give the same proxy, which has one session of its own if the service is a session service.
-        """
-        if not isinstance(name, str):
-            raise UsageError(
-                f"proxy() takes the name of a service, and got {name!r}; for a service class use client.client(...)"
-            )
-        key = (name, version)
-        proxy = self._proxies.get(key)
-        if proxy is None:
-            proxy = self._proxies[key] = Proxy(ServiceLink(self, name, version, None, explicit=False))
-        return proxy
-
-    def client(self, service: type[T]) -> T:
-        """A typed client: the methods of a service class, called with its types and giving instances of them.
-
-        What is returned stands for the class to a type checker. Stream methods have the forms `.stream(...)` and
-        `.bidi()`. Raises `ContractMismatch`, with the differences, from the first call if the server's contract differs
-        in a way that breaks calls.
-        """
-        key = service
-        proxy = self._proxies.get(key)
-        if proxy is None:
-            spec = service_spec(service)
-            contract_of(spec)  # so that a class which cannot be sent fails here
-            proxy = self._proxies[key] = Proxy(ServiceLink(self, spec.name, spec.version, spec, explicit=False))
-        return cast("T", proxy)
-
-    def session(self, service: Union[str, type], version: Optional[int] = None) -> ClientSession:
-        """A new session of a session service, by name (dynamic) or by class (typed). Use it in `async with`."""
-        if isinstance(service, str):
-            link = ServiceLink(self, service, version, None, explicit=True)
-        else:
-            spec = service_spec(service)
-            if version is not None and version != spec.version:
-                raise UsageError(
-                    f"the class {service.__qualname__} is version {spec.version} of {spec.name}, not {version}"
-                )
-            contract_of(spec)
-            link = ServiceLink(self, spec.name, spec.version, spec, explicit=True)
-        session = ClientSession(link)
-        self._sessions.add(session)
-        return session

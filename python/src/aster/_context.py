@@ -6,9 +6,11 @@ import contextvars
 from typing import TYPE_CHECKING, Mapping, Optional, Union
 
 from ._errors import UsageError
+from ._port import current_port
 
 if TYPE_CHECKING:
     from . import _native
+    from ._peer import Caller
 
 __all__ = ["CallContext"]
 
@@ -44,6 +46,22 @@ class CallContext:
     def peer(self) -> str:
         """The endpoint id of the caller, proven by its key."""
         return self._call.peer
+
+    @property
+    def caller(self) -> Caller:
+        """The services that the caller offers (`AsterClient(services=...)`), to be called back on its own connection.
+
+        Keep it to call the caller later, after this call too. For async handlers: a plain `def` handler has no event loop.
+        """
+        from ._peer import caller_of
+
+        try:
+            port = current_port()
+        except RuntimeError:
+            raise UsageError(
+                "a plain `def` handler runs in a thread without an event loop and cannot call its caller; make the handler `async def`"
+            ) from None
+        return caller_of(self._call, port)
 
     @property
     def service(self) -> str:

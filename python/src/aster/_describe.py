@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 from dataclasses import dataclass
-from typing import Any, Mapping, Optional
+from typing import Any, Mapping
 
 from ._service import AccessRule, MethodSpec, Pattern, ServiceSpec
 from ._shapes import (

@@ -12,7 +12,7 @@ import contextvars
 import inspect
 import logging
 import sys
-from typing import Any, AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Optional
+from typing import Any, AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Optional, Union
 
 from . import _native
 from ._codec import Codec, codec_for, translate_decode_error
@@ -36,11 +36,11 @@ _TASK_CONTEXT = sys.version_info >= (3, 11)
 
 
 class Dispatcher:
-    """The handlers of one server, on one loop."""
+    """The handlers of one server, or of one client that offers services, on one loop."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, threads: Optional[int], expose_errors: bool) -> None:
         self.loop = loop
-        self._server: Optional[_native.Server] = None
+        self._server: Union[_native.Server, _native.Client, None] = None
         self._closed_early: list[int] = []
         self._context = contextvars.copy_context()
         self._threads = threads
@@ -88,8 +88,8 @@ class Dispatcher:
         finally:
             self._session_closed(key)
 
-    def attach(self, server: _native.Server) -> None:
-        """Says which server the calls come from; the first ones may have come before it was known here."""
+    def attach(self, server: Union[_native.Server, _native.Client]) -> None:
+        """Says which server, or client that offers services, the calls come from; the first ones may have come before it was known here."""
         self._server = server
         early, self._closed_early = self._closed_early, []
         for key in early:

@@ -20,7 +20,7 @@ from ._shapes import Shape
 if TYPE_CHECKING:
     from types import TracebackType
 
-    from ._client import AsterClient
+    from ._peer import PeerServices
 
 __all__ = ["ClientSession", "Proxy", "ServiceLink", "contract_of"]
 
@@ -101,7 +101,7 @@ class ServiceLink:
     """What the methods of one proxy share: contract, session, bindings. Everything is looked up when first needed."""
 
     def __init__(
-        self, client: AsterClient, name: str, version: Optional[int], spec: Optional[ServiceSpec], explicit: bool
+        self, client: PeerServices, name: str, version: Optional[int], spec: Optional[ServiceSpec], explicit: bool
     ) -> None:
         self.client = client
         self.name = name
