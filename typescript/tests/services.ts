@@ -471,7 +471,7 @@ export class Counter {
 
   onSessionClose(): void {
     sessionLog.closed.push(this.#name);
-    sessionLog.onClose.get(this.#name)?.happen();
+    closingOf(this.#name).happen();
   }
 }
 

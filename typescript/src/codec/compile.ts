@@ -17,6 +17,7 @@ import type {
   StructShape,
   UnionShape,
 } from "../shapes.js";
+import { tagOfInstance } from "../tags.js";
 import * as read from "./reader.js";
 import { DecodeFault } from "./reader.js";
 import * as write from "./writer.js";
@@ -594,7 +595,9 @@ class UnionNode implements Node {
       }
     }
     const tag = Object.hasOwn(value, "$type") ? value.$type : undefined;
-    return typeof tag === "string" ? this.byTag.get(tag) : undefined;
+    if (typeof tag === "string") return this.byTag.get(tag);
+    const decorated = tagOfInstance(value);
+    return decorated === undefined ? undefined : this.byTag.get(decorated);
   }
 
   read(): unknown {

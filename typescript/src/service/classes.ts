@@ -4,6 +4,7 @@ import { SchemaError } from "../errors.js";
 import { type AnyClass, type Described, type MetadataSource, metadataOfType, noteClass } from "../metadata/registry.js";
 import type { SourceNamedType, SourceType, TypeKey } from "../metadata/types.js";
 import { type FieldShape, type Shape, type StructClass, type StructShape, scalar, type UnionShape } from "../shapes.js";
+import { recordTag } from "../tags.js";
 import { byBytes } from "./model.js";
 
 interface WireClass {
@@ -17,6 +18,7 @@ const shapes = new WeakMap<AnyClass, StructShape>();
 
 export function recordWireClass(cls: AnyClass, recorded: WireClass): void {
   wireClasses.set(cls, recorded);
+  recordTag(cls, recorded.tag);
   noteClass(cls);
 }
 
