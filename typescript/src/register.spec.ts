@@ -163,6 +163,24 @@ try { fail(); } catch (error) { console.log((error as Error).stack!.split("\\n")
       assert.match(error, /main\.ts:6:7: Request\.id: a symbol cannot be sent; use a string\n/);
     });
 
+    it("says which classes it does not read", async () => {
+      const folder = programs({
+        "main.ts": `
+import { Service, Rpc, show } from "@aster-rpc/aster";
+function make() {
+  @Service() class Inner { @Rpc() m(): void {} }
+  return Inner;
+}
+show(make());`,
+      });
+      const { code, error } = await hook(folder, "main.ts");
+      assert.equal(code, 1);
+      assert.match(
+        error,
+        /Inner: it was not read from source \(main\.ts:4:3\), since it is not at the top level of its module; move it there, or/,
+      );
+    });
+
     it("says that emitDecoratorMetadata has no effect", async () => {
       const options = { experimentalDecorators: true, emitDecoratorMetadata: true };
       const folder = programs({ "control.ts": CONTROL, "tsconfig.json": JSON.stringify({ compilerOptions: options }) });

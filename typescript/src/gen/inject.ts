@@ -5,7 +5,7 @@ import { dirname, relative, sep } from "node:path";
 import { REGISTRATIONS } from "../metadata/registrations.js";
 import { generate } from "./generate.js";
 import { type Modules, mayDecorate, type SourceModule } from "./modules.js";
-import { Problems } from "./problems.js";
+import { Problems, showPlace } from "./problems.js";
 
 export interface Injection {
   /** One line, without its end. */
@@ -33,10 +33,11 @@ export function injectionFor(
   const module = modules.read(path, problems, text);
   // The transformer reports syntax errors better, with the text around them.
   if (problems.count > 0) return null;
-  if (!hasDecoratedClass(module)) return null;
+  if (!hasDecoratedClass(module) && module.nested.length === 0) return null;
   const generated = generate(modules, [path], { folder, texts: new Map([[path, text]]) });
   const { types, services } = generated.metadata;
-  if (Object.keys(types).length === 0 && Object.keys(services).length === 0) return null;
+  const none = Object.keys(types).length === 0 && Object.keys(services).length === 0;
+  if (none && generated.skipped.length === 0) return null;
   const own: string[] = [];
   const others = new Set<string>();
   for (const [key, declaring] of generated.classes) {
@@ -45,8 +46,12 @@ export function injectionFor(
     // A class that is only used as a type is imported by nothing that runs.
     else others.add(declaring.path);
   }
+  const skipped = Object.fromEntries(
+    generated.skipped.map(({ name, place }) => [name, showPlace(place, modules.root)]),
+  );
   const registration =
-    `{root:${JSON.stringify(project)},metadata:${literal(generated.metadata)},` + `classes:{${own.join(",")}}}`;
+    `{root:${JSON.stringify(project)},metadata:${literal(generated.metadata)},` +
+    `skipped:${literal(skipped)},classes:{${own.join(",")}}}`;
   const array = `globalThis[Symbol.for(${JSON.stringify(REGISTRATIONS)})]`;
   return {
     code: `(${array}??=[]).push(${registration});`,

@@ -12,6 +12,8 @@ export interface Registration {
   readonly root: string;
   /** All that the module declares, with everything its types reach. */
   readonly metadata: SourceMetadata;
+  /** Where decorated classes are that were not read, being inside functions or expressions: `a.ts:3:5` by name. */
+  readonly skipped: Readonly<Record<string, string>>;
   /** The classes that the module declares. They throw until the module has run that far. */
   readonly classes: Readonly<Record<TypeKey, () => unknown>>;
 }

@@ -57,14 +57,16 @@ export function metadataOfService(
   decorated: readonly string[] = [],
 ): Described<SourceService> | undefined {
   const registered = registeredFor(cls, "services");
-  if (registered !== undefined) return registered;
-  return generatedFrom(cls, "services", (service) => methodsDiffer(cls, service, decorated));
+  const found = registered ?? generatedFrom(cls, "services", (service) => methodsDiffer(cls, service, decorated));
+  if (found === undefined) refuseSkipped(cls);
+  return found;
 }
 
 /** The fields of a struct class. Undefined and errors as for services. */
 export function metadataOfType(cls: AnyClass): Described<SourceStruct> | undefined {
   const registered = registeredFor(cls, "types");
   const found = registered ?? generatedFrom(cls, "types", (type) => fieldsDiffer(cls, type as SourceStruct));
+  if (found === undefined) refuseSkipped(cls);
   return found as Described<SourceStruct> | undefined;
 }
 
@@ -97,6 +99,18 @@ class RegisteredSource implements MetadataSource {
   }
 }
 
+const skippedClasses = new Map<string, string>();
+
+/** Says why a class is not known that was seen, and not read. */
+function refuseSkipped(cls: AnyClass): void {
+  const place = skippedClasses.get(cls.name);
+  if (place === undefined) return;
+  throw new SchemaError(
+    `${cls.name}: it was not read from source (${place}), since it is not at the top level of its module; move it there, or ` +
+      "give its types in the decorators",
+  );
+}
+
 interface Registered {
   readonly key: TypeKey;
   readonly source: RegisteredSource;
@@ -112,7 +126,8 @@ let taken = 0;
 function takeRegistrations(): void {
   const all: Registration[] = registrations();
   for (; taken < all.length; taken++) {
-    const { root, metadata, classes } = all[taken]!;
+    const { root, metadata, classes, skipped } = all[taken]!;
+    for (const [name, place] of Object.entries(skipped)) skippedClasses.set(name, place);
     const source = new RegisteredSource(root, metadata);
     for (const [key, get] of Object.entries(classes)) pending.push({ key, source, metadata, root, get });
   }
