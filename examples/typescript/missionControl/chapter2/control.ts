@@ -1,0 +1,99 @@
+// control.ts
+import {
+  AsterServer, Service, Rpc, ServerStream, WireType,
+} from '@aster-rpc/aster';
+
+// ─────────────── Wire types ───────────────
+@WireType("mission/StatusRequest")
+class StatusRequest {
+  agent_id: string = "";
+  constructor(init?: Partial<StatusRequest>) { if (init) Object.assign(this, init); }
+}
+
+@WireType("mission/StatusResponse")
+class StatusResponse {
+  agent_id: string = "";
+  status: string = "idle";
+  uptime_secs: number = 0;
+  constructor(init?: Partial<StatusResponse>) { if (init) Object.assign(this, init); }
+}
+
+@WireType("mission/LogEntry")
+class LogEntry {
+  timestamp: number = 0.0;
+  level: string = "info";
+  message: string = "";
+  agent_id: string = "";
+  constructor(init?: Partial<LogEntry>) { if (init) Object.assign(this, init); }
+}
+
+@WireType("mission/SubmitLogResult")
+class SubmitLogResult {
+  accepted: boolean = true;
+  constructor(init?: Partial<SubmitLogResult>) { if (init) Object.assign(this, init); }
+}
+
+@WireType("mission/TailRequest")
+class TailRequest {
+  agent_id: string = "";
+  level: string = "info"; // minimum level filter
+  constructor(init?: Partial<TailRequest>) { if (init) Object.assign(this, init); }
+}
+
+// ─────────────── Helpers ───────────────
+const LEVEL_ORDER: Record<string, number> = {
+  debug: 0, info: 1, warn: 2, error: 3, fatal: 4,
+};
+
+function levelRank(level: string): number {
+  return LEVEL_ORDER[level.toLowerCase()] ?? 0;
+}
+
+// ─────────────── Service ───────────────
+@Service({ name: "MissionControl", version: 1 })
+class MissionControl {
+  private _logBuffer: LogEntry[] = [];
+  private _logResolve: ((entry: LogEntry) => void) | null = null;
+
+  @Rpc()
+  async getStatus(req: StatusRequest): Promise<StatusResponse> {
+    return new StatusResponse({
+      agent_id: req.agent_id,
+      status: "running",
+      uptime_secs: 3600,
+    });
+  }
+
+  @Rpc()
+  async submitLog(entry: LogEntry): Promise<SubmitLogResult> {
+    if (this._logResolve) {
+      this._logResolve(entry);
+      this._logResolve = null;
+    } else {
+      this._logBuffer.push(entry);
+    }
+    return new SubmitLogResult();
+  }
+
+  @ServerStream()
+  async *tailLogs(req: TailRequest): AsyncGenerator<LogEntry> {
+    while (true) {
+      const entry = this._logBuffer.length > 0
+        ? this._logBuffer.shift()!
+        : await new Promise<LogEntry>(resolve => { this._logResolve = resolve; });
+      if (req.agent_id && entry.agent_id !== req.agent_id) continue;
+      if (levelRank(entry.level) < levelRank(req.level)) continue;
+      yield entry;
+    }
+  }
+}
+
+// ─────────────── Main ───────────────
+async function main() {
+  const server = new AsterServer({ services: [new MissionControl()] });
+  await server.start();
+  console.log(server.address); // compact aster1... address
+  await server.serve();
+}
+
+main();
