@@ -8,7 +8,6 @@ import { type Modules, mayDecorate, placeIn, type SourceModule } from "./modules
 import { type Place, Problems, SourceError } from "./problems.js";
 import { type Inferred, Reader, type Scope } from "./reader.js";
 import { givesAllTypes, readServices } from "./services.js";
-import { flattenUnions } from "./unions.js";
 
 export interface Generated {
   readonly metadata: SourceMetadata;
@@ -50,14 +49,14 @@ export function generate(modules: Modules, files: readonly string[], options: Ge
       skipped.push({ place: placeIn(module, node), name: node.id?.name ?? "a class without a name" });
     }
   }
+  reader.finish();
   if (reader.problems.count > 0) throw new SourceError(reader.problems.lines(options.folder));
-  flattenUnions(reader);
   const metadata: SourceMetadata = {
     format: 1,
     types: sorted(Object.entries(reader.types)) as Record<TypeKey, SourceNamedType>,
     services: sorted(services) as Record<TypeKey, SourceService>,
   };
-  return { metadata, inferred: [...reader.inferred.values()], skipped, classes: reader.classes };
+  return { metadata, inferred: [...reader.inferred.values()].sort(byPlace), skipped, classes: reader.classes };
 }
 
 /** Whether a class is one of ours without types of its own. */
@@ -76,6 +75,10 @@ function readWireTypes(reader: Reader, module: SourceModule): void {
     if (reader.decoration(declared.node.decorators, scope, "WireType") === undefined) continue;
     reader.wireClass({ kind: "declared", module, name, declarations }, name, scope, declared.node);
   }
+}
+
+function byPlace(a: { readonly place: Place }, b: { readonly place: Place }): number {
+  return a.place.file < b.place.file ? -1 : a.place.file > b.place.file ? 1 : a.place.offset - b.place.offset;
 }
 
 function sorted<T>(entries: Iterable<[string, T]>): Record<string, T> {

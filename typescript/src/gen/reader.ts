@@ -16,7 +16,7 @@ import { enumValues, numberKind } from "./literals.js";
 import { type Declared, type Entity, type Modules, placeIn, type SourceModule } from "./modules.js";
 import { type Place, Problems } from "./problems.js";
 import { fieldsOfClass, fieldsOfInterface, fieldsOfType } from "./structs.js";
-import { admitsNull, enumType, indexedType, unionType } from "./unions.js";
+import { admitsNull, enumType, flattenUnions, indexedType, unionType } from "./unions.js";
 import { HINTS, shorten } from "./words.js";
 
 /** Where names are looked up: a module, and the type parameters in force. */
@@ -56,8 +56,8 @@ export interface Inferred {
   readonly why: string;
 }
 
-/** Types refer to types a few levels deep: structs count too, as they are read where they are first met. */
-const MAX_DEPTH = 500;
+/** Of types in types, aliases and base classes. The contract itself allows 32 levels of containers. */
+const MAX_DEPTH = 200;
 
 /** Stands in where a problem was found, so that the rest is read too. */
 const UNREADABLE: SourceType = { t: "any" };
@@ -72,6 +72,7 @@ export class Reader {
   /** Modules whose decorated classes are among `types`. */
   readonly classes: Map<TypeKey, SourceModule> = new Map();
   readonly #aliases = new Set<Declared>();
+  readonly #unread: (() => void)[] = [];
   #depth = 0;
 
   constructor(modules: Modules, problems: Problems = new Problems()) {
@@ -567,23 +568,31 @@ export class Reader {
     return this.struct(naming, false, () => fieldsOfType(this, node, scope, naming.name));
   }
 
-  /** Enters a struct under its key before its fields are read, since it may contain itself. */
+  /** Enters a struct under its key. Its fields are read when `finish` comes to it: types refer to each other in long chains. */
   struct(naming: Naming, isClass: boolean, read: () => ReturnType<typeof fieldsOfClass>): SourceType {
     const { key, name, doc } = naming;
     if (this.types[key] === undefined) {
       const rest = { ...(isClass ? { class: true as const } : {}) };
       this.types[key] = { kind: "struct", name, ...rest, fields: [] };
-      const { fields, tag } = read();
-      const wireTag = naming.tag ?? tag;
-      this.types[key] = {
-        kind: "struct",
-        name,
-        ...(wireTag === undefined ? {} : { tag: wireTag }),
-        ...rest,
-        fields,
-        ...(doc === undefined ? {} : { doc }),
-      };
+      this.#unread.push(() => {
+        const { fields, tag } = read();
+        const wireTag = naming.tag ?? tag;
+        this.types[key] = {
+          kind: "struct",
+          name,
+          ...(wireTag === undefined ? {} : { tag: wireTag }),
+          ...rest,
+          fields,
+          ...(doc === undefined ? {} : { doc }),
+        };
+      });
     }
     return { t: "ref", key };
+  }
+
+  /** Reads the fields of all structs met, and of those they lead to. */
+  finish(): void {
+    for (let read = this.#unread.pop(); read !== undefined; read = this.#unread.pop()) read();
+    flattenUnions(this);
   }
 }

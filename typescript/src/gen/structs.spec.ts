@@ -125,6 +125,12 @@ describe("interfaces and type literals", () => {
     assert.deepEqual(found.fields[0]!.type, { t: "map", key: { t: "string" }, value: { t: "string" }, object: true });
   });
 
+  it("a long chain of types", () => {
+    const chain = Array.from({ length: 4_000 }, (_, i) => `interface I${i} { next: I${i + 1}[] }`).join("\n");
+    const found = metadata(`${chain}\ninterface I4000 { end: string }\n@WireType("t/S") class S { f!: I0; }`);
+    assert.equal(Object.keys(found.types).length, 4_002);
+  });
+
   it("the alias of an interface is that interface", () => {
     const found = metadata('interface B { a: string } type T = B;\n@WireType("t/S") class S { f!: T; }');
     assert.deepEqual(Object.keys(found.types), ["a.ts#B", "a.ts#S"]);
