@@ -10,7 +10,8 @@ use aster_proto::metadata::Metadata;
 use aster_proto::status::{Code, Status};
 use bytes::Bytes;
 
-use crate::call::inbound::{Inbound, Requests, Responder};
+use crate::call::inbound::{Inbound, Responder};
+use crate::call::requests::Requests;
 use crate::call::session::{SessionClosed, SessionRef};
 use crate::client::Caller;
 use crate::contract::Contract;

@@ -55,8 +55,9 @@ pub use aster_proto::control::Offer;
 pub use aster_proto::metadata::Metadata;
 pub use aster_proto::status::{Code, Origin, Status};
 
-pub use call::inbound::{Inbound, Requests, Responder};
+pub use call::inbound::{Inbound, Responder};
 pub use call::outbound::Answer;
+pub use call::requests::Requests;
 pub use call::session::{Session, SessionClosed, SessionEnd, SessionRef};
 pub use call::streaming::{CallReceiver, CallSender};
 pub use cancel::CancelCause;

@@ -187,6 +187,38 @@ async def test_C2_timeout_of_the_method_binds_callers_who_allow_more(both: Pair)
     assert time.monotonic() - began < SOON
 
 
+def limited(limit: Optional[float], more: bool = False, name: str = "Limited") -> Any:
+    """A service that tells how much time it has left; the limit is not part of its contract's id."""
+
+    class Limited:
+        @rpc(timeout=limit)
+        async def left(self, ctx: CallContext) -> float:
+            return -1.0 if ctx.time_left is None else ctx.time_left
+
+    class More(Limited):
+        @rpc
+        async def more(self) -> None: ...
+
+    return service(name=name, version=1)(More if more else Limited)
+
+
+@pytest.mark.parametrize("more", [False, True], ids=["equal", "compatible"])
+async def test_C2_the_calls_limit_goes_before_the_methods_and_a_typed_clients_own_before_the_servers(
+    more: bool,
+) -> None:
+    async with pair(limited(300, more)()) as (client, _):
+        dynamic = client.proxy("Limited")
+        assert 290 < await dynamic.left() <= 300, "what the server's contract says"
+        assert 90 < await dynamic.with_options(timeout=100).left() <= 100
+        typed = client.client(limited(200))
+        assert 190 < await typed.left() <= 200, "what the client's own class says"
+        assert 90 < await typed.with_options(timeout=100).left() <= 100
+    async with pair(limited(None, more, "Free")()) as (client, _):
+        assert await client.proxy("Free").left() == -1
+        assert 190 < await client.client(limited(200, name="Free")).left() <= 200
+        assert await client.client(limited(None, name="Free")).left() == -1
+
+
 async def test_C2_timeout_of_the_method_cancels_its_handler_in_all_forms() -> None:
     def make(limit: Optional[float]) -> Any:
         cancelled: list[str] = []

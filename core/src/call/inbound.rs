@@ -4,8 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use aster_proto::call::{Codec, Event, RequestMachine};
-use aster_proto::close;
+use aster_proto::call::Codec;
 use aster_proto::contract::Pattern;
 use aster_proto::frame::{flag, kind};
 use aster_proto::limits;
@@ -13,16 +12,17 @@ use aster_proto::metadata::Metadata;
 use aster_proto::status::{Code, Status};
 use bytes::{Bytes, BytesMut};
 
+use super::requests::Requests;
 use super::session::SessionRef;
 use crate::cancel::{Cancel, CancelCause};
 use crate::client::Caller;
 use crate::codec;
-use crate::compress::{self, Unfolding};
+use crate::compress;
 use crate::conn::Conn;
 use crate::conn::answer::{Request, dispatch};
 use crate::conn::control::status_payload;
 use crate::conn::sink::{Sink, SinkEnd};
-use crate::conn::source::{Source, Unfolded};
+use crate::conn::source::Unfolded;
 use crate::conn::timers::TimerKey;
 use crate::conn::unsent::Unsent;
 use crate::service::Target;
@@ -130,7 +130,7 @@ impl CallState {
         }
     }
 
-    fn pattern(&self) -> Pattern {
+    pub(super) fn pattern(&self) -> Pattern {
         self.target.method.pattern
     }
 
@@ -169,7 +169,7 @@ impl CallState {
         }
     }
 
-    fn readable(&self, message: Bytes) -> Result<Bytes, Status> {
+    pub(super) fn readable(&self, message: Bytes) -> Result<Bytes, Status> {
         let service = &self.target.service;
         codec::from_wire(
             &service.contract,
@@ -465,119 +465,6 @@ impl Inbound {
     /// The one request message (unary and server-streaming calls), or the request messages, and where the answer goes.
     pub fn into_parts(self) -> (Option<Bytes>, Option<Requests>, Responder) {
         (self.request, self.requests, self.responder)
-    }
-}
-
-/// The request messages of a client-streaming or bidirectional call.
-pub struct Requests {
-    call: Arc<CallState>,
-    source: Source,
-    machine: RequestMachine,
-    /// The next message, if it was compressed and is not whole yet.
-    unfolding: Option<Unfolding>,
-    /// The last message, if it was compressed: it counts until the next one is asked for.
-    unfolded: Option<Unfolded>,
-    ended: bool,
-}
-
-impl Drop for Requests {
-    fn drop(&mut self) {
-        // A handler that ends early: the caller is to know that this is no fault.
-        self.source.stop(close::stream::ENDED);
-    }
-}
-
-impl Requests {
-    pub(crate) fn new(call: Arc<CallState>, source: Source) -> Self {
-        let machine = RequestMachine::new(call.pattern());
-        Self {
-            call,
-            source,
-            machine,
-            unfolding: None,
-            unfolded: None,
-            ended: false,
-        }
-    }
-
-    /// The next message; `None` once the caller has sent its last.
-    ///
-    /// An error ends the call: bytes that break the protocol or do not fit the contract, or a caller that is gone. It
-    /// is for the handler to end, the caller has been answered. Waiting can be given up and taken up again.
-    pub async fn next(&mut self) -> Result<Option<Bytes>, Status> {
-        self.unfolded = None;
-        while !self.ended {
-            if let Some(unfolding) = &mut self.unfolding {
-                let message = unfolding.wait().await;
-                self.unfolding = None;
-                let counted = message.and_then(|message| {
-                    self.unfolded = Some(self.call.conn.budget.unfolded(message.len())?);
-                    self.call.readable(message)
-                });
-                return self.take(counted);
-            }
-            let frame = tokio::select! {
-                biased;
-                frame = self.source.frame() => frame,
-                cause = self.call.cancel.cancelled() => return Err(self.cancelled(cause)),
-            };
-            let event = match frame {
-                Ok(Some(frame)) => self
-                    .machine
-                    .frame(frame)
-                    .map_err(|error| Status::from_wire(&error, true)),
-                Ok(None) => {
-                    self.ended = true;
-                    break;
-                }
-                Err(error) => {
-                    let cause = match &error {
-                        crate::conn::source::SourceError::Reset => Some(CancelCause::Caller),
-                        crate::conn::source::SourceError::Lost => Some(CancelCause::Connection),
-                        _ => None,
-                    };
-                    if let Some(cause) = cause {
-                        self.call.cancel.fire(cause);
-                        return Err(self.cancelled(cause));
-                    }
-                    Err(error.status(true))
-                }
-            };
-            let message = match event {
-                Ok(Event::Message(message, false)) => self.call.readable(message),
-                Ok(Event::Message(message, true)) => {
-                    let conn = &self.call.conn;
-                    let max = conn.limits.message;
-                    self.unfolding = Some(Unfolding::start(message, max, &conn.budget));
-                    continue;
-                }
-                Ok(_) => continue,
-                Err(status) => Err(status),
-            };
-            return self.take(message);
-        }
-        Ok(None)
-    }
-
-    fn take(&mut self, message: Result<Bytes, Status>) -> Result<Option<Bytes>, Status> {
-        match message {
-            Ok(message) => Ok(Some(message)),
-            Err(mut status) => {
-                status.may_have_run = true;
-                self.ended = true;
-                self.source.stop(close::stream::ENDED);
-                self.call.answer_failed(status.clone());
-                Err(status)
-            }
-        }
-    }
-
-    fn cancelled(&mut self, cause: CancelCause) -> Status {
-        self.ended = true;
-        Status::server(
-            Code::CANCELLED,
-            format!("the call was cancelled ({cause:?})"),
-        )
     }
 }
 

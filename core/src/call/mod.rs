@@ -2,5 +2,6 @@
 
 pub(crate) mod inbound;
 pub(crate) mod outbound;
+pub(crate) mod requests;
 pub(crate) mod session;
 pub(crate) mod streaming;

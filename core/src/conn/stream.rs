@@ -18,8 +18,9 @@ use super::answer::{Request, dispatch};
 use super::answer_request::{answer_single, watch_writer};
 use super::sink::Sink;
 use super::source::{Source, SourceError};
-use crate::call::inbound::{Path, Requests};
+use crate::call::inbound::Path;
 use crate::call::outbound::{Answer, Failed, check_metadata};
+use crate::call::requests::Requests;
 use crate::client::Method;
 use crate::compress::Unfolding;
 

@@ -9,6 +9,7 @@ mod common;
 mod wire_peer;
 
 mod acceptor;
+mod answers;
 mod bodies;
 mod calls;
 mod connection;
