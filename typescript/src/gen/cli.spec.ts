@@ -190,6 +190,22 @@ describe("G2 aster-gen", () => {
     }
   });
 
+  it("is not disturbed by a reader of its output that stops", async () => {
+    const folder = project({ "a.ts": GOOD });
+    const child = spawn(process.execPath, [fileURLToPath(new URL("main.js", import.meta.url))], {
+      cwd: folder,
+      stdio: ["ignore", "pipe", "pipe"],
+    });
+    child.stdout.destroy();
+    let error = "";
+    child.stderr.on("data", (data: Buffer) => {
+      error += data.toString();
+    });
+    const code = await new Promise((resolve) => child.on("close", resolve));
+    assert.deepEqual([code, error], [0, ""]);
+    assert.deepEqual(typesIn(folder), ["a.ts#A"]);
+  });
+
   it("notes classes that it leaves out", async () => {
     const source = `
 import { Rpc, Service, WireType, t } from "@aster-rpc/aster";
