@@ -79,10 +79,10 @@ export const TSX: string = new URL(
 ).pathname;
 export const TSC: string = join(PACKAGE, "node_modules", ".bin", "tsc");
 
-/** Bun, from `ASTER_BUN`, this package's own tools or the path; undefined if there is none. */
+/** Bun, from `ASTER_BUN`, the tools of the examples or the path; undefined if there is none. */
 export const BUN: string | undefined =
   process.env.ASTER_BUN ??
-  [join(PACKAGE, "node_modules", ".bin"), ...(process.env.PATH ?? "").split(delimiter)]
+  [join(PACKAGE, "../examples/typescript/node_modules/.bin"), ...(process.env.PATH ?? "").split(delimiter)]
     .map((folder) => join(folder, "bun"))
     .find((path) => existsSync(path));
 
