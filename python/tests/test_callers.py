@@ -210,3 +210,18 @@ async def test_C7_a_caller_that_nobody_holds_is_let_go(both: Both) -> None:
     gc.collect()
     seen: Optional[str] = await both.client.proxy("Hub").ask(text="still")
     assert seen == "still"
+
+
+async def test_C1_a_blocking_client_offers_services_too() -> None:
+    hub = Hub()
+    async with AsterServer([hub], **LOCAL) as server:
+
+        def call(address: str) -> str:
+            # The handlers of a blocking client run in its own thread's loop, while its calls wait.
+            calls = Calls.__new__(Calls)
+            with AsterClient.blocking(address, services=[calls], **LOCAL) as client:
+                answer: str = client.proxy("Hub").ask(text="from a thread")
+                return answer
+
+        loop = asyncio.get_running_loop()
+        assert await loop.run_in_executor(None, call, server.address) == "from a thread"
