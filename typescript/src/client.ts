@@ -43,7 +43,8 @@ const OPTIONS: readonly string[] = [
 
 const LATER = {
   enrollmentCredentialFile:
-    "this version of Aster cannot present credentials yet, so the server would take this client for a stranger; leave it out to connect as one",
+    "this version of Aster cannot present credentials yet, so the server would take this client for a stranger; " +
+    "leave it out to connect as one",
 };
 
 /** What a service is named by: its class, or what `defineService()` gave. */

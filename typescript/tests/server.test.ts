@@ -245,7 +245,7 @@ describe("contexts", () => {
       }),
     ]);
     assert.equal(await pair.client.client(Ctx).later({}), true);
-    assert.equal(seen.peer, (await pair.client.client(Ctx).later({}), seen.peer));
+    assert.match(String(seen.peer), /^[0-9a-f]{64}$/);
     assert.equal(await pair.client.client(Ctx).parent({}), -1, "no limit, none to inherit");
     const left = await pair.client.client(Ctx).parent({}, { timeoutMs: 30_000 });
     assert.ok(left > 0 && left <= 30_000, String(left));
