@@ -14,9 +14,12 @@ use crate::scenario::yaml;
 pub struct Language {
     /// The peer program. `{bin}` is the folder in which the runner lies; other paths are relative to the repository.
     pub command: Vec<String>,
-    /// The resolution of its times in nanoseconds: what is below is cut off, towards the past.
+    /// The resolution of its timestamps in nanoseconds: what is below is cut off, towards the past.
     #[serde(default = "exact")]
-    pub time_ns: i128,
+    pub timestamp_ns: i128,
+    /// The same of its durations.
+    #[serde(default = "exact")]
+    pub duration_ns: i128,
     /// Whether a float without fraction is an integer where no type is declared, as for a number of JavaScript.
     #[serde(default)]
     pub whole_floats_are_ints: bool,
@@ -45,12 +48,8 @@ impl Language {
     /// other: `types` gives the declared type of each part.
     pub fn holds(&self, types: &crate::value::Types, ty: &Value, value: &Value) -> Value {
         match ty["t"].as_str().unwrap_or_default() {
-            "timestamp" | "duration" => {
-                match value.as_str().and_then(|text| text.parse::<i128>().ok()) {
-                    Some(time) => json!((time.div_euclid(self.time_ns) * self.time_ns).to_string()),
-                    None => value.clone(),
-                }
-            }
+            "timestamp" => cut(value, self.timestamp_ns),
+            "duration" => cut(value, self.duration_ns),
             "any" if self.whole_floats_are_ints => whole_floats(value),
             "list" => each(value, |item| self.holds(types, &ty["item"], item)),
             "nullable" => self.holds(types, &ty["item"], value),
@@ -80,6 +79,14 @@ impl Language {
             }
             _ => value.clone(),
         }
+    }
+}
+
+/// Nanoseconds cut to a resolution.
+fn cut(value: &Value, resolution: i128) -> Value {
+    match value.as_str().and_then(|text| text.parse::<i128>().ok()) {
+        Some(time) => json!((time.div_euclid(resolution) * resolution).to_string()),
+        None => value.clone(),
     }
 }
 

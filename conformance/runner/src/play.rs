@@ -44,6 +44,8 @@ pub struct Play<'a> {
     key: String,
     calls: HashMap<String, Going>,
     streams: HashMap<String, Method>,
+    /// Messages that are being sent.
+    sending: Vec<Pending>,
     /// What is to be ended with the scenario.
     connections: Vec<String>,
     sessions: Vec<String>,
@@ -71,6 +73,7 @@ impl<'a> Play<'a> {
             key,
             calls: HashMap::new(),
             streams: HashMap::new(),
+            sending: Vec::new(),
             connections: Vec::new(),
             sessions: Vec::new(),
             draining: None,
@@ -113,27 +116,26 @@ impl<'a> Play<'a> {
     /// Ends what the scenario has left open. A failure here is one of the scenario.
     pub async fn end(self) -> Result<(), String> {
         if let Some(raw) = self.raw {
-            raw.end().await;
+            raw.end().await?;
         }
         let Some(client) = self.client else {
             return Ok(());
         };
-        if client.peer.ended() {
-            return Ok(());
-        }
-        for session in &self.sessions {
-            client
-                .peer
-                .ask("close_session", json!({"session": session}))
-                .await?;
-        }
-        for connection in &self.connections {
-            client
-                .peer
-                .ask("disconnect", json!({"client": connection}))
-                .await?;
-        }
-        Ok(())
+        let peer = client.peer;
+        let ending = async {
+            for session in &self.sessions {
+                peer.ask("close_session", json!({"session": session}))
+                    .await?;
+            }
+            for connection in &self.connections {
+                peer.ask("disconnect", json!({"client": connection}))
+                    .await?;
+            }
+            Ok(())
+        };
+        let ended = ending.await;
+        // A scenario may have ended the process, and everything of it.
+        if peer.ended() { Ok(()) } else { ended }
     }
 
     async fn step(&mut self, step: &Step) -> Result<(), String> {
@@ -485,6 +487,9 @@ impl<'a> Play<'a> {
         if let Some(name) = &step.answer {
             let method = self.method_of(name)?;
             let began = Instant::now();
+            for pending in self.sending.drain(..) {
+                fails(&pending.reply().await?, None)?;
+            }
             let reply = client
                 .peer
                 .ask("answer", json!({"stream": self.named(name)}))
@@ -575,10 +580,13 @@ impl<'a> Play<'a> {
         for message in messages {
             let message = self.suite.types.neutral(&method.request, message, false)?;
             for _ in 0..step.times {
-                let reply = client
-                    .peer
-                    .ask("send", json!({"stream": stream, "message": message}))
-                    .await?;
+                let command = json!({"stream": stream, "message": message});
+                let pending = client.peer.send("send", command).await?;
+                if step.ahead {
+                    self.sending.push(pending);
+                    continue;
+                }
+                let reply = pending.reply().await?;
                 fails(&reply, step.fails.as_ref())?;
             }
         }

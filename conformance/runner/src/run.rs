@@ -297,8 +297,9 @@ impl Runner {
             );
             let played = play.all(&scenario.steps).await;
             let ended = play.end().await;
+            let left = client.ask("disconnect", json!({"client": main})).await;
             if !client.ended() {
-                client.ask("disconnect", json!({"client": main})).await?;
+                left?;
             }
             if let Some(proxy) = proxy {
                 proxy.close().await;

@@ -223,6 +223,8 @@ steps! {
         #[serde(default)] messages: Vec<Value>,
         /// How many times.
         #[serde(default = "one")] times: usize,
+        /// Whether the next steps are taken before it has been sent, since nobody takes it yet.
+        #[serde(default)] ahead: bool,
         /// How it fails, if it is to.
         fails: Option<Fails>,
     }

@@ -1,6 +1,7 @@
 //! The calling side.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -11,7 +12,7 @@ use aster::{
 };
 use bytes::Bytes;
 use serde_json::{Value, json};
-use tokio::task::AbortHandle;
+use tokio::sync::oneshot;
 
 use crate::neutral::{Neutral, hex, unpack_any};
 use crate::services::lock;
@@ -20,6 +21,7 @@ use crate::services::lock;
 pub(crate) enum Trouble {
     Failed(Box<Failure>),
     Refused(Box<Status>),
+    Usage(String),
     Fault(String),
 }
 
@@ -51,7 +53,8 @@ struct Stream {
     gives: Value,
     dynamic: bool,
     /// Ends what waits for messages, and with it the call.
-    waiting: Mutex<Vec<AbortHandle>>,
+    waiting: Mutex<Vec<oneshot::Sender<()>>>,
+    given_up: AtomicBool,
 }
 
 #[derive(Default)]
@@ -60,7 +63,7 @@ pub(crate) struct Side {
     contracts: Vec<Contract>,
     clients: Mutex<HashMap<String, Client>>,
     sessions: Mutex<HashMap<String, (Client, Session, String)>>,
-    calls: Mutex<HashMap<String, AbortHandle>>,
+    calls: Mutex<HashMap<String, oneshot::Sender<()>>>,
     streams: Mutex<HashMap<String, Arc<Stream>>>,
 }
 
@@ -157,7 +160,7 @@ impl Side {
             addresses.push(
                 address
                     .parse()
-                    .map_err(|error| format!("{address}: {error}"))?,
+                    .map_err(|error: aster::AddressError| Trouble::Usage(error.to_string()))?,
             );
         }
         let given = &command["options"];
@@ -178,6 +181,17 @@ impl Side {
         let peer = client.peer();
         lock(&self.clients).insert(text(command, "client")?.to_owned(), client);
         Ok(json!({"peer": peer}))
+    }
+
+    /// Ends what is open, as a program does before it returns.
+    pub(crate) async fn close(&self) {
+        let clients: Vec<Client> = lock(&self.clients)
+            .drain()
+            .map(|(_, client)| client)
+            .collect();
+        for client in clients {
+            client.close().await;
+        }
     }
 
     pub(crate) async fn disconnect(&self, command: &Value) -> Outcome {
@@ -223,7 +237,7 @@ impl Side {
                     format!("{}: {}", status.code.name(), status.message)
                 }
                 Err(Trouble::Failed(failure)) => failure.to_string(),
-                Err(Trouble::Fault(fault)) => return Err(Trouble::Fault(fault)),
+                Err(trouble) => return Err(trouble),
             };
             outcomes.push(json!([mine.name(), mine.version(), outcome]));
         }
@@ -352,17 +366,18 @@ impl Side {
         }
     }
 
-    pub(crate) async fn call(self: &Arc<Self>, command: &Value) -> Outcome {
-        let (side, command) = (self.clone(), command.clone());
-        let name = command["call"].as_str().map(str::to_owned);
-        let task = tokio::spawn(async move { side.unary(&command).await });
-        if let Some(name) = name {
-            lock(&self.calls).insert(name, task.abort_handle());
+    /// Dropping what waits for the answer gives the call up.
+    pub(crate) async fn call(&self, command: &Value) -> Outcome {
+        let (give_up, given_up) = oneshot::channel();
+        match command["call"].as_str() {
+            Some(name) => {
+                lock(&self.calls).insert(name.to_owned(), give_up);
+            }
+            None => return self.unary(command).await,
         }
-        match task.await {
-            Ok(outcome) => outcome,
-            Err(error) if error.is_cancelled() => Ok(json!({"cancelled": true})),
-            Err(error) => Err(Trouble::Fault(error.to_string())),
+        tokio::select! {
+            outcome = self.unary(command) => outcome,
+            Ok(()) = given_up => Ok(json!({"cancelled": true})),
         }
     }
 
@@ -382,10 +397,11 @@ impl Side {
 
     pub(crate) fn cancel(&self, command: &Value) -> Outcome {
         let name = text(command, "call")?;
-        lock(&self.calls)
-            .get(name)
-            .ok_or_else(|| format!("there is no call {name}"))?
-            .abort();
+        let give_up = lock(&self.calls)
+            .remove(name)
+            .ok_or_else(|| format!("there is no call {name}"))?;
+        // One that has ended can't be given up any more.
+        let _ = give_up.send(());
         Ok(json!({}))
     }
 
@@ -455,6 +471,7 @@ impl Side {
             gives: command["gives_type"].clone(),
             dynamic,
             waiting: Mutex::default(),
+            given_up: AtomicBool::new(false),
         };
         lock(&self.streams).insert(text(command, "stream")?.to_owned(), Arc::new(stream));
         Ok(json!({}))
@@ -516,37 +533,38 @@ impl Side {
     }
 
     /// The one answer of a client stream.
-    pub(crate) async fn answer(self: &Arc<Self>, command: &Value) -> Outcome {
-        let (side, stream) = (self.clone(), self.stream(command)?);
-        let waiting = stream.clone();
-        let task = tokio::spawn(async move {
+    pub(crate) async fn answer(&self, command: &Value) -> Outcome {
+        let stream = self.stream(command)?;
+        if stream.given_up.load(Ordering::SeqCst) {
+            return Ok(json!({"cancelled": true}));
+        }
+        let (give_up, given_up) = oneshot::channel();
+        lock(&stream.waiting).push(give_up);
+        let answer = async {
             let mut receiver = stream.receiver.lock().await;
             let message = receiver
                 .next()
                 .await?
                 .ok_or("the answer has no message".to_owned())?;
             receiver.next().await?;
-            Ok::<Value, Trouble>(json!({
-                "response": side.value(&stream.gives, &message)?,
+            Ok(json!({
+                "response": self.value(&stream.gives, &message)?,
                 "metadata": metadata_out([receiver.metadata()]),
                 "trailing": metadata_out([receiver.trailing()]),
             }))
-        });
-        lock(&waiting.waiting).push(task.abort_handle());
-        match task.await {
-            Ok(Err(Trouble::Failed(failure))) if is_own_cancellation(&failure) => {
-                Ok(json!({"cancelled": true}))
-            }
-            Ok(outcome) => outcome,
-            Err(error) if error.is_cancelled() => Ok(json!({"cancelled": true})),
-            Err(error) => Err(Trouble::Fault(error.to_string())),
+        };
+        tokio::select! {
+            outcome = answer => outcome,
+            Ok(()) = given_up => Ok(json!({"cancelled": true})),
         }
     }
 
     pub(crate) async fn cancel_stream(&self, command: &Value) -> Outcome {
         let stream = self.stream(command)?;
+        stream.given_up.store(true, Ordering::SeqCst);
         for waiting in lock(&stream.waiting).drain(..) {
-            waiting.abort();
+            // What has ended does not wait any more.
+            let _ = waiting.send(());
         }
         stream.receiver.lock().await.cancel();
         Ok(json!({}))
@@ -577,8 +595,4 @@ impl Side {
         }
         Ok(json!({}))
     }
-}
-
-fn is_own_cancellation(failure: &Failure) -> bool {
-    failure.code() == Code::CANCELLED && failure.status.origin == aster::Origin::Client
 }

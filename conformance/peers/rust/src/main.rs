@@ -128,6 +128,9 @@ fn reply(id: &Value, outcome: Outcome) {
             json!({"id": id, "error": failure(&failed.status, Some(&failed.metadata))})
         }
         Err(Trouble::Refused(status)) => json!({"id": id, "error": failure(&status, None)}),
+        Err(Trouble::Usage(message)) => {
+            json!({"id": id, "error": {"code": "USAGE", "message": message}})
+        }
         Err(Trouble::Fault(fault)) => json!({"id": id, "fault": fault}),
     });
 }
@@ -152,6 +155,11 @@ async fn run(is_client: bool) -> Result<(), String> {
         if command["do"] == "exit" {
             if command["how"] == "kill" {
                 std::process::abort();
+            }
+            // A Rust program closes what it has: nothing runs for it once its runtime has ended.
+            side.close().await;
+            if let Ok(server) = serving.server() {
+                server.close().await;
             }
             return Ok(());
         }

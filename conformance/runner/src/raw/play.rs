@@ -29,8 +29,12 @@ pub struct Raw<'a> {
     connections: HashMap<String, Connection>,
     streams: HashMap<String, Stream>,
     routes: HashMap<String, Routes>,
+    /// Replies that have come and were not asked for yet, by lane and call.
+    replies: HashMap<(String, u64), (Vec<u8>, Vec<u8>)>,
     last_call: u64,
     connecting: HashMap<String, (Pending, Instant)>,
+    /// The client's connections to the raw peer, which end with the scenario.
+    of_client: Vec<String>,
     began: Instant,
 }
 
@@ -62,8 +66,10 @@ impl<'a> Raw<'a> {
             connections: HashMap::new(),
             streams: HashMap::new(),
             routes: HashMap::new(),
+            replies: HashMap::new(),
             last_call: 0,
             connecting: HashMap::new(),
+            of_client: Vec::new(),
             began: Instant::now(),
         })
     }
@@ -128,6 +134,9 @@ impl<'a> Raw<'a> {
                     .remove(&step.connected)
                     .ok_or_else(|| format!("{:?} is not connecting", step.connected))?;
                 let reply = pending.reply().await?;
+                if reply.get("ok").is_some() {
+                    self.of_client.push(step.connected.clone());
+                }
                 fails(&reply, step.fails.as_ref())?;
                 let took = began.elapsed();
                 if let Some(limit) = step.within_ms
@@ -149,7 +158,7 @@ impl<'a> Raw<'a> {
                     ));
                 }
                 expect_frame(&mut stream, 1).await?;
-                let answer = match &step.answer {
+                let answer = match &step.instead {
                     Some(answer) => self.build(answer)?,
                     None => {
                         let offers: Vec<Value> = step
@@ -258,29 +267,16 @@ impl<'a> Raw<'a> {
                 }
             }
             RawStep::Reply(step) => {
-                let stream = self.stream(&step.reply)?;
-                loop {
-                    let (byte, payload) = stream
-                        .frame()
-                        .await?
-                        .ok_or("the lane ended without the reply")?;
-                    if byte & 0x3f != 7 {
-                        continue;
-                    }
-                    let (id, block, message) = lane_parts(&payload)?;
-                    if id != step.id {
-                        continue;
-                    }
-                    check_status(
-                        &Status::read(block)?,
-                        &step.code,
-                        &step.says,
-                        step.may_have_run,
-                    )?;
-                    return match &step.value {
-                        Some(value) => same_message(message, value),
-                        None => Ok(()),
-                    };
+                let (block, message) = self.reply(&step.reply, step.id).await?;
+                check_status(
+                    &Status::read(&block)?,
+                    &step.code,
+                    &step.says,
+                    step.may_have_run,
+                )?;
+                match &step.value {
+                    Some(value) => same_message(&message, value),
+                    None => Ok(()),
                 }
             }
             RawStep::Closed(step) => {
@@ -324,6 +320,22 @@ impl<'a> Raw<'a> {
                 Some((byte, payload)) => Err(format!("a frame {byte:#x} came: {}", hex(&payload))),
             },
             other => Err(format!("{other:?} is no step here")),
+        }
+    }
+
+    /// Status and message of the reply to a call; replies come in any order, and others are kept.
+    async fn reply(&mut self, lane: &str, id: u64) -> Result<(Vec<u8>, Vec<u8>), String> {
+        loop {
+            if let Some(reply) = self.replies.remove(&(lane.to_owned(), id)) {
+                return Ok(reply);
+            }
+            let frame = self.stream(lane)?.frame().await?;
+            let (byte, payload) = frame.ok_or("the lane ended without the reply")?;
+            if byte & 0x3f == 7 {
+                let (of, block, message) = lane_parts(&payload)?;
+                let reply = (block.to_vec(), message.to_vec());
+                self.replies.insert((lane.to_owned(), of), reply);
+            }
         }
     }
 
@@ -397,11 +409,17 @@ impl<'a> Raw<'a> {
     }
 
     /// Ends what is left.
-    pub async fn end(self) {
+    pub async fn end(self) -> Result<(), String> {
+        if let Some(client) = self.client {
+            for name in &self.of_client {
+                client.ask("disconnect", json!({"client": name})).await?;
+            }
+        }
         for connection in self.connections.values() {
             connection.close(VarInt::from_u32(0), b"the scenario is over");
         }
         self.endpoint.close().await;
+        Ok(())
     }
 }
 

@@ -68,7 +68,7 @@ raw_steps! {
         /// Fields of the `Welcome`.
         #[serde(default)] bytes: Value,
         /// In place of the whole `Welcome` frame.
-        answer: Option<Value>,
+        instead: Option<Value>,
     }
     /// A stream.
     Open_ {
