@@ -1,7 +1,7 @@
 //! The port of one JavaScript environment, and what its numbers stand for.
 
 use std::cell::{Cell, RefCell};
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -11,6 +11,7 @@ use napi::Env;
 use napi::bindgen_prelude::Function;
 use napi::threadsafe_function::ThreadsafeFunctionCallMode;
 use napi_derive::napi;
+use rustc_hash::FxHashMap;
 use slab::Slab;
 
 use crate::drain::Extra;
@@ -51,10 +52,10 @@ pub(crate) struct State {
     pub(crate) methods: RefCell<Slab<Method>>,
     pub(crate) sessions: RefCell<Slab<Session>>,
     pub(crate) streams: RefCell<Slab<Stream>>,
-    pub(crate) servers: RefCell<HashMap<u64, aster_bridge::Server>>,
+    pub(crate) servers: RefCell<FxHashMap<u64, aster_bridge::Server>>,
     pub(crate) calls: RefCell<Slab<Arc<InboundCall>>>,
     /// Where in `calls` the call with a key is.
-    pub(crate) by_key: RefCell<HashMap<u64, u32>>,
+    pub(crate) by_key: RefCell<FxHashMap<u64, u32>>,
     /// The memory of the events that were drained last.
     pub(crate) events: RefCell<Vec<Event>>,
     /// Events for which there was no room in the buffer, and completions that were made here.
@@ -64,7 +65,7 @@ pub(crate) struct State {
     /// The failure that the last function spoke of.
     pub(crate) failure: RefCell<Option<Box<Failure>>>,
     /// The messages of a stream for which there was no room.
-    pub(crate) batch: RefCell<HashMap<u64, aster_bridge::Batch>>,
+    pub(crate) batch: RefCell<FxHashMap<u64, aster_bridge::Batch>>,
     /// The peer of the call that was drained last.
     pub(crate) last_peer: RefCell<String>,
     closed: Cell<bool>,

@@ -3,7 +3,7 @@
  * process alive. The native side calls `#wake` once per burst; records are dealt with in order, in one go.
  */
 
-import { setInterval } from "node:timers";
+import { setInterval, setTimeout } from "node:timers";
 import { ClientImpl } from "./client.js";
 import { InboundCallImpl } from "./inbound.js";
 import {
@@ -33,6 +33,8 @@ import type {
 
 /** Milliseconds after which an interval would fire that exists only to be referenced: about 24 days. */
 const NEVER_MS = 0x7fff_ffff;
+/** For so long nothing may be pending before the process is let go. */
+const LET_GO_MS = 2;
 /** Scratch memory is kept up to this size; a larger record gets memory of its own. */
 const KEPT = 1024 * 1024;
 /** At first, and for the messages of streams. */
@@ -41,7 +43,7 @@ const SCRATCH = 64 * 1024;
 const resolved: Promise<void> = Promise.resolve();
 // Taken now: tests replace the timers of a program.
 const interval = setInterval;
-const immediate = setImmediate;
+const timeout = setTimeout;
 
 /** Whatever has messages that are to be sent when the burst has ended. */
 export interface Flushing {
@@ -79,6 +81,7 @@ export class PortImpl implements Port {
   #live = 0;
   readonly #keeper: NodeJS.Timeout;
   #kept = false;
+  #lettingGo = false;
 
   constructor(module: NativeModule, makeError: (status: Status) => Error, onLogs: () => void) {
     this.module = module;
@@ -132,12 +135,13 @@ export class PortImpl implements Port {
   }
 
   /** Not at once when the last thing has ended: what has just been resolved most often begins the next. */
-  #letGo(): void {
+  readonly #letGo = (): void => {
+    this.#lettingGo = false;
     if (this.#kept && this.#live === 0) {
       this.#kept = false;
       this.#keeper.unref();
     }
-  }
+  };
 
   // ---------------------------------------------------------------- tickets
 
@@ -249,7 +253,8 @@ export class PortImpl implements Port {
   sent(result: number, stream: Flushing, room: (ticket: number) => void): Promise<void> | undefined {
     switch (result) {
       case SENT_UNFLUSHED:
-        if (this.#flushing.push(stream) === 1) immediate(this.#flushNow);
+        // When what runs now has run, and all that was resolved by it.
+        if (this.#flushing.push(stream) === 1) process.nextTick(this.#flushNow);
         return undefined;
       case SENT_FULL:
         return this.waitFor<void>(room);
@@ -353,7 +358,10 @@ export class PortImpl implements Port {
     // A new turn of the event loop: what was taken in those before has been read.
     this.#roomUsed = 0;
     this.#drain();
-    if (this.#live === 0) immediate(() => this.#letGo());
+    if (this.#live === 0 && this.#kept && !this.#lettingGo) {
+      this.#lettingGo = true;
+      timeout(this.#letGo, LET_GO_MS).unref();
+    }
   }
 
   #drain(): void {
