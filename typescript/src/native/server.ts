@@ -13,6 +13,7 @@ export class ServerImpl implements Server {
   readonly endpointId: string;
   readonly #closed: Promise<void>;
   #isClosed = false;
+  #closing: Promise<void> | null = null;
 
   constructor(port: PortImpl, handle: number) {
     this.#port = port;
@@ -23,7 +24,6 @@ export class ServerImpl implements Server {
     this.#closed = new Promise<void>((resolve) => {
       const over = (): void => {
         this.#isClosed = true;
-        port.forgetServer(handle);
         resolve();
       };
       const pending = new Pending(over, over);
@@ -35,13 +35,21 @@ export class ServerImpl implements Server {
     const grace = wholeMs("graceMs", graceMs);
     if (this.#isClosed) return;
     await this.#port.waitFor<void>((ticket) => this.#port.native.drainServer(this.#handle, grace, ticket));
-    await this.#closed;
+    await this.close();
   }
 
-  async close(): Promise<void> {
-    if (this.#isClosed || this.#port.closed) return;
-    await this.#port.waitFor<void>((ticket) => this.#port.native.closeServer(this.#handle, ticket));
-    await this.#closed;
+  close(): Promise<void> {
+    this.#closing ??= this.#close();
+    return this.#closing;
+  }
+
+  async #close(): Promise<void> {
+    if (!this.#port.closed) {
+      await this.#port.waitFor<void>((ticket) => this.#port.native.closeServer(this.#handle, ticket));
+      await this.#closed;
+    }
+    // Not before: it has been closed as soon as it takes no more calls, and close hooks that still run are to be told of.
+    this.#port.forgetServer(this.#handle);
   }
 
   waitClosed(): Promise<void> {
