@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import signal
+import sys
 from collections.abc import AsyncIterator, Iterator
+from typing import Optional
 
 import pytest
 import pytest_asyncio
@@ -37,3 +40,25 @@ def no_unexpected_errors(caplog: pytest.LogCaptureFixture, request: pytest.Fixtu
     if request.node.get_closest_marker("logs_errors") is None:
         errors = [each.getMessage() for each in caplog.get_records("call") if each.levelno >= logging.ERROR]
         assert not errors, errors
+
+
+def _loop_of_this_thread() -> Optional[asyncio.AbstractEventLoop]:
+    try:
+        return asyncio.get_event_loop_policy().get_event_loop()
+    except RuntimeError:
+        return None
+
+
+if sys.version_info < (3, 12):
+
+    @pytest.fixture(autouse=True)
+    def loop_that_asyncio_run_replaces(request: pytest.FixtureRequest) -> Iterator[None]:
+        """Before 3.12, pytest-asyncio leaves a loop to the thread for as long as the tests run. A test that uses `asyncio.run`
+        takes that loop away, nobody closes it, and the warning about it would fail some later test."""
+        if asyncio.iscoroutinefunction(request.function):
+            yield
+            return
+        before = _loop_of_this_thread()
+        yield
+        if before is not None and _loop_of_this_thread() is not before:
+            before.close()
