@@ -35,7 +35,8 @@ ARROWS: Mapping[str, frozenset[str]] = {
     "aster-node": frozenset({"aster-bridge"}),
     # Programs around the SDKs see what a user sees.
     "aster-bench": frozenset({"aster-rpc"}),
-    "aster-conformance-peer": frozenset({"aster-rpc"}),
+    # Its test plays it against itself.
+    "aster-conformance-peer": frozenset({"aster-rpc", "aster-conformance"}),
     # Built from the specification alone, so that a fault of the core can't hide in what tests it.
     "aster-conformance": frozenset(),
 }

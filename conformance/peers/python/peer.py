@@ -20,7 +20,6 @@ from contracts import CONTRACTS
 from differing import Clash, Drift, OldClash, OldDrift
 from neutral import Neutral, write_any
 from services import BENCH, Account, Bench, ByJson, Probe, Probe2, Values
-from types_shared import NAMED
 
 # Of a session service the class is served, of others an instance.
 SERVED = [Probe(), Probe2(), Account, Values(), ByJson(), Drift(), Clash()]
@@ -198,22 +197,24 @@ class Client:
             return client.client(CALLED[name, version or 1])
         return client.proxy(name, version)
 
-    def _method(self, command: Command, info: CallInfo | None) -> Any:
+    @staticmethod
+    def _options(command: Command) -> dict[str, Any]:
         timeout = command.get("timeout_ms")
-        given = {
+        return {
             "timeout": None if timeout is None else timeout / 1000,
             "metadata": metadata_in(command.get("metadata", {})),
             "compress": command.get("compress"),
-            "info": info,
         }
-        return self._proxy(command).method(command["method"]).with_options(**given)
+
+    def _method(self, command: Command, info: CallInfo | None) -> Any:
+        return self._proxy(command).method(command["method"]).with_options(**self._options(command), info=info)
 
     def _request(self, command: Command) -> Any:
         """The arguments of a call: one object, or keywords where the parameters have no class."""
         ty, typed = command["type"], command["form"] == "typed"
         value = self.neutral.read(ty, command["request"], typed)
-        if typed and ty.get("tag") not in NAMED:
-            return (), value
+        if typed and isinstance(value, dict):
+            return (), value  # plain parameters, which have no class
         return (value,), {}
 
     async def call(self, command: Command) -> Answer:

@@ -1,6 +1,6 @@
 /** The services of the contract table that nothing calls: they are served, and typed clients are made of them. */
 
-import { bidiStream, clientStream, defineService, rpc, serverStream, t, Unimplemented } from "../../../typescript/dist/index.js";
+import { bidiStream, clientStream, defineService, rpc, serverStream, t, Unimplemented } from "@aster-rpc/aster";
 import {
   Circle,
   Customer,

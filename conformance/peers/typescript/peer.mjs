@@ -8,7 +8,7 @@
  */
 
 import { createInterface } from "node:readline";
-import { AsterClient, AsterError, AsterServer, ContractMismatch, RpcError } from "../../../typescript/dist/index.js";
+import { AsterClient, AsterError, AsterServer, ContractMismatch, RpcError } from "@aster-rpc/aster";
 import { CONTRACTS, served } from "./contracts.mjs";
 import { hex, Neutral, unhex, writeAny } from "./neutral.mjs";
 import { Account, all, Bench, ByJson, OldClash, OldDrift, Probe, Probe2, Values } from "./services.mjs";
@@ -195,7 +195,7 @@ class Client {
   async call(command) {
     const controller = new AbortController();
     if (command.call !== undefined) this.#calls.set(command.call, controller);
-    const info = {};
+    const info = { metadata: {}, trailingMetadata: {} };
     try {
       const options = this.#options(command, { signal: controller.signal, info });
       const response = await this.#method(command)(this.#request(command), options);
@@ -230,7 +230,7 @@ class Client {
     if (command.pattern === "client_stream") {
       stream.controller = new AbortController();
       stream.outgoing = new Outgoing();
-      stream.info = {};
+      stream.info = { metadata: {}, trailingMetadata: {} };
       const options = this.#options(command, { signal: stream.controller.signal, info: stream.info });
       stream.answer = method(stream.outgoing, options);
       // It is awaited when the runner asks for it.

@@ -11,7 +11,7 @@ import {
   rpc,
   serverStream,
   t,
-} from "../../../typescript/dist/index.js";
+} from "@aster-rpc/aster";
 import { About, Blob, Fault, Item, Level, Node, Num, Point, Record, Relay, Shape, State, Stream, Talk, Text } from "./types.mjs";
 
 const KEY = "conf-key";

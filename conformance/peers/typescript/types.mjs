@@ -1,6 +1,6 @@
 /** The types of the conformance services, as TypeScript programs declare them without a build step. */
 
-import { t } from "../../../typescript/dist/index.js";
+import { t } from "@aster-rpc/aster";
 
 export const Text = t.struct("conf/Text", { text: t.string });
 export const Blob = t.struct("conf/Blob", { data: t.bytes });

@@ -203,7 +203,8 @@ impl<'a> Play<'a> {
                 Ok(())
             }
             Step::Release(step) => {
-                let key = self.key_of(Some(&step.release));
+                let end = Some(&step.release).filter(|end| !end.is_empty());
+                let key = self.key_of(end);
                 self.server()?
                     .peer
                     .must("release", json!({"key": key}))
@@ -526,6 +527,9 @@ impl<'a> Play<'a> {
         let got = self.client()?.peer.must("next", command).await?;
         in_time(began, step.outcome.within_ms, None)?;
         let messages = got["messages"].as_array().cloned().unwrap_or_default();
+        if let (None, Some(error)) = (&step.outcome.fails, got.get("error")) {
+            return Err(format!("it failed: {error}"));
+        }
         if let Some(count) = step.count
             && messages.len() != count
         {
@@ -544,14 +548,13 @@ impl<'a> Play<'a> {
         }
         match (&step.outcome.fails, got.get("error")) {
             (Some(expected), Some(error)) => return failure(error, expected),
-            (None, Some(error)) => return Err(format!("it failed: {error}")),
             (Some(expected), None) => {
                 return Err(format!(
                     "it was to fail with {:?}, and did not",
                     expected.code
                 ));
             }
-            (None, None) => {}
+            (None, _) => {}
         }
         if step.rest.is_some() && got["end"] != true {
             return Err("it did not end".to_owned());

@@ -70,6 +70,16 @@ pub struct Runner {
 #[derive(Default)]
 struct Programs(HashMap<(String, &'static str), Peer>);
 
+impl Programs {
+    fn both(&self, client: &str, server: &str) -> Result<(&Peer, &Peer), String> {
+        let get = |language: &str, side: Side| self.0.get(&(language.to_owned(), side.name()));
+        match (get(client, Side::Client), get(server, Side::Server)) {
+            (Some(client), Some(server)) => Ok((client, server)),
+            _ => Err("a program was started and is not there".to_owned()),
+        }
+    }
+}
+
 impl Runner {
     /// Reads the suite. `root` is the repository, `bin` the folder of the Rust programs; `report` prints a line.
     pub fn new(
@@ -215,12 +225,7 @@ impl Runner {
             } else {
                 self.ready(programs, client, Side::Client).await?;
                 self.ready(programs, server, Side::Server).await?;
-                let (Some(c), Some(s)) = (
-                    programs.0.get(&(client.to_owned(), "client")),
-                    programs.0.get(&(server.to_owned(), "server")),
-                ) else {
-                    return Err("a program was started and is not there".to_owned());
-                };
+                let (c, s) = programs.both(client, server)?;
                 self.play_pair(c, s, scenario).await
             };
             if outcome.is_err() {
@@ -328,15 +333,16 @@ impl Runner {
     ) -> Result<(), String> {
         for scenario in self.between(between) {
             let began = Instant::now();
-            self.ready(programs, name, Side::Client).await?;
-            self.ready(programs, name, Side::Server).await?;
-            let (Some(client), Some(server)) = (
-                programs.0.get(&(name.to_owned(), "client")),
-                programs.0.get(&(name.to_owned(), "server")),
-            ) else {
-                return Err("a program was started and is not there".to_owned());
+            let outcome = if scenario.fresh {
+                let client = self.start(name, Side::Client, &Value::Null).await?;
+                let server = self.start(name, Side::Server, &scenario.server).await?;
+                self.play_raw(&client, &server, scenario).await
+            } else {
+                self.ready(programs, name, Side::Client).await?;
+                self.ready(programs, name, Side::Server).await?;
+                let (client, server) = programs.both(name, name)?;
+                self.play_raw(client, server, scenario).await
             };
-            let outcome = self.play_raw(client, server, scenario).await;
             if outcome.is_err() {
                 programs.0.clear();
             }
@@ -389,6 +395,10 @@ impl Runner {
                 let played = play.all(&scenario.steps).await;
                 play.end().await?;
                 played.map_err(|error| format!("{form}: {error}"))?;
+            }
+            if scenario.fresh {
+                // These end the server, or its connections.
+                return Ok(());
             }
             let method = self.suite.method("Probe", None, "add")?;
             let call = json!({

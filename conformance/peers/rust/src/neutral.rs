@@ -197,10 +197,10 @@ impl Neutral {
                         out.insert(name.to_owned(), json!(tag));
                         continue;
                     }
-                    let ty = self
-                        .field(&tag, name)
-                        .ok_or_else(|| format!("{tag} has no field {name}"))?;
-                    out.insert(name.to_owned(), self.unpack(ty, value)?);
+                    // A field of a later version is nothing to a receiver.
+                    if let Some(ty) = self.field(&tag, name) {
+                        out.insert(name.to_owned(), self.unpack(ty, value)?);
+                    }
                 }
                 Value::Object(out)
             }
