@@ -10,6 +10,7 @@ import { log, shown } from "./logs.js";
 import { MessageIterator } from "./messages.js";
 import type { InboundCall, Server as NativeServer, ServerHandlers } from "./native/types.js";
 import type { MethodSpec, ServiceSpec } from "./service/model.js";
+import { MESSAGES_PER_TURN, nextTurn } from "./turns.js";
 
 /** Makes the instance of a session service for a peer's endpoint id. */
 export type SessionFactory = (peer: string) => object;
@@ -276,7 +277,8 @@ async function sendAll(served: ServedCall, handler: Handler, invoke: () => unkno
       .catch((error) => reportLate(error, handler));
   });
   try {
-    for (;;) {
+    for (let sent = 1; ; sent++) {
+      if (sent % MESSAGES_PER_TURN === 0) await nextTurn();
       const next = iterator.next();
       const { done, value } = isPromise(next) ? await next : next;
       if (call.cancelled) {

@@ -4,6 +4,7 @@ import type { Binder, Binding } from "./call.js";
 import { Internal, placed, RpcError, UsageError } from "./errors.js";
 import { MessageIterator } from "./messages.js";
 import type { ClientCall, Metadata, CallOptions as NativeCallOptions } from "./native/types.js";
+import { MESSAGES_PER_TURN, nextTurn } from "./turns.js";
 
 /** How long `BidiChannel.close` waits for the handler to end before it cancels the call. */
 const CLOSE_MS = 5_000;
@@ -276,7 +277,8 @@ class Pump {
 
   async #run(): Promise<void> {
     const call = this.#call;
-    while (!this.#stopped) {
+    for (let sent = 1; !this.#stopped; sent++) {
+      if (sent % MESSAGES_PER_TURN === 0) await nextTurn();
       const given = this.#iterator.next();
       const next = given instanceof Promise || "then" in given ? await given : given;
       if (this.#stopped) return;
