@@ -4,6 +4,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use aster_bridge::engine::{Code, Codec, ContractId, Offer, Scope};
 use aster_bridge::{Event, Failure, Ticket};
+use napi::bindgen_prelude::ClassInstance;
 use napi_derive::napi;
 
 use crate::contract::Contract;
@@ -11,6 +12,7 @@ use crate::convert::{Endpoint, call_options};
 use crate::fault::{Result, bridge, closed, guard, misuse, panicked};
 use crate::port::{Method, Port, Session, State};
 use crate::records::{DYNAMIC, Options, Submit, submits};
+use crate::server::served;
 
 /// A service that a peer offers.
 #[napi(object, object_from_js = false)]
@@ -27,15 +29,26 @@ pub struct Offered {
 
 #[napi]
 impl Port {
-    /// Connects to the first address that answers; completes with a client.
+    /// Connects to the first address that answers; completes with a client. Returns the key by which the calls name it
+    /// that come for the services it offers.
     #[napi]
-    pub fn connect(&self, addresses: Vec<String>, options: Endpoint, ticket: u32) -> Result<()> {
+    pub fn connect(
+        &self,
+        addresses: Vec<String>,
+        contracts: Vec<ClassInstance<'_, Contract>>,
+        expose_errors: Vec<bool>,
+        options: Endpoint,
+        ticket: u32,
+    ) -> Result<f64> {
         guard(|| {
-            let begun = self
-                .state
-                .bridge
-                .connect(&addresses, &options.into(), ticket.into());
-            begun.map_err(|error| bridge(&error))
+            let services = served(&contracts, expose_errors)?;
+            let key = self.state.bridge.connect_serving(
+                &addresses,
+                services,
+                &options.into(),
+                ticket.into(),
+            );
+            Ok(key.map_err(|error| bridge(&error))? as f64)
         })
     }
 

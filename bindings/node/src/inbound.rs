@@ -58,6 +58,16 @@ impl Port {
         guard(|| metadata_to_js(env, self.state.call(call)?.metadata()))
     }
 
+    /// A client of the services that the caller offers, on the connection of this call.
+    #[napi]
+    pub fn call_caller(&self, call: u32) -> Result<u32> {
+        guard(|| {
+            let caller = self.state.call(call)?.caller();
+            let caller = caller.map_err(|error| crate::fault::bridge(&error))?;
+            Ok(self.state.clients.borrow_mut().insert(caller) as u32)
+        })
+    }
+
     /// `Service.method`.
     #[napi]
     pub fn call_name(&self, call: u32) -> Result<String> {

@@ -9,6 +9,20 @@ use crate::convert::Endpoint;
 use crate::fault::{Result, bridge, guard, misuse};
 use crate::port::{Port, key};
 
+/// What a server, or a client, offers.
+pub(crate) fn served(
+    contracts: &[ClassInstance<'_, Contract>],
+    expose_errors: Vec<bool>,
+) -> Result<Vec<Served>> {
+    if contracts.len() != expose_errors.len() {
+        return Err(misuse("services need one exposeErrors for each contract"));
+    }
+    let served = |(contract, expose): (&ClassInstance<'_, Contract>, bool)| {
+        Served::new(contract.0.clone(), expose)
+    };
+    Ok(contracts.iter().zip(expose_errors).map(served).collect())
+}
+
 #[napi]
 impl Port {
     /// Binds and serves; completes with the server's number, which is returned too: calls may come before that.
@@ -21,14 +35,7 @@ impl Port {
         ticket: u32,
     ) -> Result<f64> {
         guard(|| {
-            if contracts.len() != expose_errors.len() {
-                return Err(misuse("serve takes one exposeErrors for each contract"));
-            }
-            let services = contracts
-                .iter()
-                .zip(expose_errors)
-                .map(|(contract, expose)| Served::new(contract.0.clone(), expose))
-                .collect();
+            let services = served(&contracts, expose_errors)?;
             let server = self
                 .state
                 .bridge
@@ -83,11 +90,16 @@ impl Port {
         })
     }
 
-    /// The close hook of a session has ended.
+    /// The close hook of a session of a server, or of a client that offers services, has ended.
     #[napi]
-    pub fn session_closed(&self, server: f64, session: f64) {
-        if let Some(server) = self.state.servers.borrow().get(&key(server)) {
-            server.session_closed(key(session));
+    pub fn session_closed(&self, owner: f64, session: f64) {
+        let (owner, session) = (key(owner), key(session));
+        if let Some(server) = self.state.servers.borrow().get(&owner) {
+            return server.session_closed(session);
+        }
+        let clients = self.state.clients.borrow();
+        if let Some((_, client)) = clients.iter().find(|(_, client)| client.key() == owner) {
+            client.session_closed(session);
         }
     }
 

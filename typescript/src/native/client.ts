@@ -57,6 +57,20 @@ export class SessionImpl implements Session {
   }
 }
 
+/** Clients of callers belong to nobody who would close them: their numbers are given back when they are collected. */
+const callers: FinalizationRegistry<{ port: PortImpl; handle: number }> = new FinalizationRegistry(
+  ({ port, handle }) => {
+    if (!port.closed) port.native.forgetClient(handle);
+  },
+);
+
+/** A client of a caller, which nobody need close. */
+export function callerClient(port: PortImpl, handle: number): ClientImpl {
+  const client = new ClientImpl(port, handle, null);
+  callers.register(client, { port, handle }, client);
+  return client;
+}
+
 export class ClientImpl implements Client {
   readonly port: PortImpl;
   readonly handle: number;
@@ -64,11 +78,15 @@ export class ClientImpl implements Client {
   /** Calls with streams that have not ended. */
   readonly streams: Set<ClientCallImpl> = new Set();
   readonly #methods: WeakMap<Contract, Map<string, MethodImpl>> = new WeakMap();
+  /** By which calls name it that come for the services it offers. */
+  readonly #offering: number | null;
   #closing: Promise<void> | null = null;
 
-  constructor(port: PortImpl, handle: number) {
+  constructor(port: PortImpl, handle: number, offering: number | null) {
     this.port = port;
     this.handle = handle;
+    this.#offering = offering;
+    if (offering !== null) port.hold();
     this.peer = port.native.clientPeer(handle);
   }
 
@@ -144,8 +162,17 @@ export class ClientImpl implements Client {
   }
 
   #closed(): void {
+    callers.unregister(this);
     for (const stream of [...this.streams]) stream.clientClosed();
+    if (this.#offering !== null) {
+      this.port.forgetOffered(this.#offering);
+      this.port.release();
+    }
     this.port.native.forgetClient(this.handle);
+  }
+
+  sessionClosed(sessionKey: number): void {
+    if (this.#offering !== null) this.port.native.sessionClosed(this.#offering, sessionKey);
   }
 
   /** The options of a call as they are packed. Throws if they are wrong. */

@@ -1,11 +1,12 @@
 /** Calls that came in. */
 
 import { performance } from "node:perf_hooks";
+import { callerClient } from "./client.js";
 import { TAKEN_END, TAKEN_NOTHING } from "./module.js";
 import { alreadyRead, NONE, Pending } from "./pending.js";
 import type { PortImpl } from "./port.js";
 import { NOTHING, packMetadata } from "./records.js";
-import type { InboundCall, Metadata, Status } from "./types.js";
+import type { Client, InboundCall, Metadata, Status } from "./types.js";
 
 const NO_METADATA: Metadata = Object.freeze({});
 
@@ -50,6 +51,13 @@ export class InboundCallImpl implements InboundCall {
     this.metadata = metadata ?? NO_METADATA;
     this.request = request;
     this.#deadline = Number.isNaN(timeLeftMs) ? timeLeftMs : performance.now() + timeLeftMs;
+  }
+
+  caller(): Client {
+    return callerClient(
+      this.#port,
+      this.#ask(() => this.#port.native.callCaller(this.#handle)),
+    );
   }
 
   timeLeftMs(): number | null {

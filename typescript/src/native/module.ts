@@ -17,7 +17,13 @@ export interface NativePort {
   cancel(ticket: number): void;
   close(): void;
 
-  connect(addresses: string[], options: NativeEndpoint, ticket: number): void;
+  connect(
+    addresses: string[],
+    contracts: Contract[],
+    exposeErrors: boolean[],
+    options: NativeEndpoint,
+    ticket: number,
+  ): number;
   submit(buffer: Uint8Array): boolean;
   clientPeer(client: number): string;
   clientServices(client: number): { name: string; version: number; contractId: string; scope: "shared" | "session" }[];
@@ -48,10 +54,11 @@ export interface NativePort {
   drainServer(server: number, graceMs: number, ticket: number): void;
   closeServer(server: number, ticket: number): void;
   waitServer(server: number, ticket: number): void;
-  sessionClosed(server: number, session: number): void;
+  sessionClosed(owner: number, session: number): void;
   forgetServer(server: number): void;
 
   callMetadata(call: number): Metadata;
+  callCaller(call: number): number;
   callName(call: number): string;
   callSetMetadata(call: number, metadata: Uint8Array): void;
   callSetTrailing(call: number, metadata: Uint8Array): void;

@@ -22,8 +22,10 @@ import * as records from "./records.js";
 import { ServerImpl } from "./server.js";
 import type {
   Client,
+  Contract,
   EndpointOptions,
   InboundCall,
+  Offered,
   Port,
   ServedService,
   Server,
@@ -126,12 +128,18 @@ export class PortImpl implements Port {
 
   // ---------------------------------------------------------------- what keeps the process alive
 
-  #hold(): void {
+  /** One more thing that is waited for. */
+  hold(): void {
     this.#live += 1;
     if (!this.#kept) {
       this.#kept = true;
       this.#keeper.ref();
     }
+  }
+
+  /** One less; the next turn that brings something looks at it. */
+  release(): void {
+    this.#live -= 1;
   }
 
   /** Not at once when the last thing has ended: what has just been resolved most often begins the next. */
@@ -149,7 +157,7 @@ export class PortImpl implements Port {
   ticket(pending: Pending): number {
     const ticket = this.#free.pop() ?? this.#pending.length;
     this.#pending[ticket] = pending;
-    this.#hold();
+    this.hold();
     return ticket;
   }
 
@@ -293,31 +301,56 @@ export class PortImpl implements Port {
 
   // ---------------------------------------------------------------- endpoints
 
-  connect(addresses: string[], options: EndpointOptions): Promise<Client> {
-    return this.waitFor(
-      (ticket) => {
-        this.native.connect(addresses, endpointOptions("a client", options), ticket);
-      },
-      (client: number) => new ClientImpl(this, client),
+  connect(addresses: string[], options: EndpointOptions, offered?: Offered): Promise<Client> {
+    const { services = [], handlers = null } = offered ?? {};
+    return this.#serving<Client>(
+      (contracts, expose, ticket) =>
+        this.native.connect(addresses, contracts, expose, endpointOptions("a client", options), ticket),
+      services,
+      handlers,
+      (client, key) => new ClientImpl(this, client, handlers === null ? null : key),
     );
   }
 
   serve(services: ServedService[], handlers: ServerHandlers, options: EndpointOptions): Promise<Server> {
-    return new Promise<Server>((resolve, reject) => {
+    return this.#serving<Server>(
+      (contracts, expose, ticket) => this.native.serve(contracts, expose, endpointOptions("a server", options), ticket),
+      services,
+      handlers,
+      (server) => new ServerImpl(this, server),
+    );
+  }
+
+  /** A promise of something whose calls go to `handlers`, from before it is there. */
+  #serving<T>(
+    begin: (contracts: Contract[], exposeErrors: boolean[], ticket: number) => number,
+    services: ServedService[],
+    handlers: ServerHandlers | null,
+    made: (handle: number, key: number) => T,
+  ): Promise<T> {
+    return new Promise<T>((resolve, reject) => {
       let key = 0;
       const failed = (error: unknown): void => {
         this.#servers.delete(key);
         reject(error);
       };
       const pending = new Pending(resolve, failed);
-      pending.convert = (server: number) => new ServerImpl(this, server);
+      pending.convert = (handle: number) => made(handle, key);
       this.start(pending, (ticket) => {
         const contracts = services.map((service) => service.contract);
-        const expose = services.map((service) => service.exposeErrors);
-        key = this.native.serve(contracts, expose, endpointOptions("a server", options), ticket);
-        this.#servers.set(key, handlers);
+        key = begin(
+          contracts,
+          services.map((service) => service.exposeErrors),
+          ticket,
+        );
+        if (handlers !== null) this.#servers.set(key, handlers);
       });
     });
+  }
+
+  /** A client that offered services has closed: its handlers are called no more. */
+  forgetOffered(key: number): void {
+    this.#servers.delete(key);
   }
 
   /** A server has closed: its handlers are called no more. */

@@ -90,10 +90,17 @@ export interface Native {
 }
 
 export interface Port {
-  connect(addresses: string[], options: EndpointOptions): Promise<Client>;
+  /** `offered`: what this side serves to the server that it dials. Such a client keeps the process alive until it is closed. */
+  connect(addresses: string[], options: EndpointOptions, offered?: Offered): Promise<Client>;
   serve(services: ServedService[], handlers: ServerHandlers, options: EndpointOptions): Promise<Server>;
   /** Closes every client and server of the port. Idempotent. */
   close(): void;
+}
+
+/** Services, and who takes their calls. */
+export interface Offered {
+  services: ServedService[];
+  handlers: ServerHandlers;
 }
 
 export interface ServedService {
@@ -105,7 +112,7 @@ export interface ServedService {
 export interface ServerHandlers {
   /** One batch of calls that came in, in order. */
   onCalls(calls: InboundCall[]): void;
-  /** Runs the hook of a session that has ended and then calls `server.sessionClosed(sessionKey)`. */
+  /** Runs the hook of a session that has ended and then calls `sessionClosed(sessionKey)` of the server or client. */
   onSessionClose(sessionKey: number, serviceIndex: number, reason: "closed" | "disconnected" | "shutdown"): void;
 }
 
@@ -135,6 +142,9 @@ export interface InboundCall {
   readonly metadata: Metadata;
   /** The request of unary calls and server streams; valid during `onCalls` only. */
   readonly request: Uint8Array | null;
+  /** A client of the services that the caller offers, on the connection of this call, which it neither closes nor opens
+   * again. To be asked for before the call is over; it may be kept. */
+  caller(): Client;
   timeLeftMs(): number | null;
   readonly cancelled: boolean;
   /** Called at most once, when the caller cancels, time is up or the connection ends; at once if it has happened. */
@@ -166,6 +176,8 @@ export interface Client {
   /** Throws a RangeError if the contract has no such method. */
   method(contract: Contract, name: string, codec: "msgpack" | "json"): Method;
   openSession(service: string, implicit: boolean): Session;
+  /** Of the services that this client offers. */
+  sessionClosed(sessionKey: number): void;
   /** Milliseconds of a round trip. */
   ping(timeoutMs: number): Promise<number>;
   close(): Promise<void>;
