@@ -1,17 +1,16 @@
 /** The client: one connection to a server, kept up by the core, and the proxies over it. */
 
+import type { Dispatcher } from "./dispatch.js";
 import { UsageError } from "./errors.js";
 import type { Client as NativeClient } from "./native/types.js";
 import { checkOptions, type EndpointOptions, endpointOptions } from "./options.js";
-import { contractOf, port } from "./port.js";
-import { makeProxy, ServiceLink, type ServiceProxy, type SessionProxy } from "./proxy.js";
-import { type ServiceClass, specOfClass } from "./service/decorators.js";
-import { type ServiceDefinition, specOfDefinition } from "./service/define.js";
-import { type ServiceSpec, show } from "./service/model.js";
-import type { TypedClient, TypedSession } from "./typed.js";
+import { PeerServices } from "./peer.js";
+import { port } from "./port.js";
+import { show } from "./service/model.js";
+import { prepareServing, SERVING_OPTIONS, type ServingOptions } from "./serving.js";
 
 /** What clients can be told. */
-export interface ClientOptions extends EndpointOptions {
+export interface ClientOptions extends EndpointOptions, Partial<ServingOptions> {
   /** An `aster1...` address, or several to try in order. */
   address: string | readonly string[];
   /** How long connecting may take. */
@@ -20,16 +19,9 @@ export interface ClientOptions extends EndpointOptions {
   compress?: boolean | undefined;
 }
 
-/** A service that the peer offers. */
-export interface OfferedService {
-  readonly name: string;
-  readonly version: number;
-  readonly contractId: string;
-  readonly scope: "shared" | "session";
-}
-
 const OPTIONS: readonly string[] = [
   "address",
+  ...SERVING_OPTIONS,
   "identity",
   "relay",
   "preset",
@@ -47,9 +39,6 @@ const LATER = {
     "leave it out to connect as one",
 };
 
-/** What a service is named by: its class, or what `defineService()` gave. */
-export type ServiceOf = ServiceClass | ServiceDefinition<any>;
-
 /**
  * A connection to the server at an address.
  *
@@ -59,18 +48,21 @@ export type ServiceOf = ServiceClass | ServiceDefinition<any>;
  * console.log(await mc.getStatus({ agent_id: "edge-node-7" }));
  * ```
  *
- * It connects at the first call, or by `connect()`, and reconnects by itself. A process ends when its clients and servers
- * are closed, and nothing else is open.
+ * It connects at the first call, or by `connect()`, and reconnects by itself: with the next call, or at once if it has
+ * `services`, which it offers to the server, whose handlers reach them by `CallContext.caller`. A process ends when its
+ * clients and servers are closed, and nothing else is open.
  */
-export class AsterClient implements AsyncDisposable {
+export class AsterClient extends PeerServices implements AsyncDisposable {
   readonly #addresses: string[];
   readonly #options: ReturnType<typeof endpointOptions>;
   #native: NativeClient | null = null;
   #connecting: Promise<this> | null = null;
   #closed = false;
-  readonly #proxies = new Map<unknown, ServiceProxy>();
+  readonly #serving: ServingOptions | null;
+  #dispatcher: Dispatcher | null = null;
 
   constructor(options: ClientOptions) {
+    super();
     if (typeof options !== "object" || options === null) {
       throw new UsageError(
         `new AsterClient() takes an object of options such as { address }, and got ${show(options)}`,
@@ -84,13 +76,17 @@ export class AsterClient implements AsyncDisposable {
     }
     this.#addresses = addresses;
     this.#options = endpointOptions(options);
+    const { services = [] } = options;
+    if (!Array.isArray(services))
+      throw new UsageError(`services is an array of service instances, and got ${show(services)}`);
+    this.#serving = services.length === 0 ? null : { ...options, services };
   }
 
   /**
    * Connects; does nothing when connected. Fails with `Unavailable` when no address answers in time, and with what the
    * server refuses with when it does not let this client in.
    */
-  connect(): Promise<this> {
+  override connect(): Promise<this> {
     if (this.#closed) return Promise.reject(closedError());
     if (this.#native !== null) return Promise.resolve(this);
     this.#connecting ??= this.#connect().finally(() => {
@@ -100,7 +96,14 @@ export class AsterClient implements AsyncDisposable {
   }
 
   async #connect(): Promise<this> {
-    const native = await port().connect(this.#addresses, this.#options);
+    let native: NativeClient;
+    if (this.#serving === null) native = await port().connect(this.#addresses, this.#options);
+    else {
+      const { served, dispatcher } = prepareServing(this.#serving);
+      native = await port().connect(this.#addresses, this.#options, { services: served, handlers: dispatcher });
+      dispatcher.attach(native);
+      this.#dispatcher = dispatcher;
+    }
     if (this.#closed) {
       await native.close();
       throw new UsageError("the client was closed while it was connecting");
@@ -115,6 +118,7 @@ export class AsterClient implements AsyncDisposable {
     const native = this.#native;
     this.#native = null;
     if (native !== null) await native.close();
+    await this.#dispatcher?.sessionsClosed();
   }
 
   [Symbol.asyncDispose](): Promise<void> {
@@ -122,7 +126,7 @@ export class AsterClient implements AsyncDisposable {
   }
 
   /** @internal The native client; a UsageError when there is none. */
-  require(): NativeClient {
+  override require(): NativeClient {
     if (this.#native === null) {
       throw this.#closed
         ? closedError()
@@ -132,77 +136,8 @@ export class AsterClient implements AsyncDisposable {
   }
 
   /** @internal */
-  get connected(): boolean {
+  override get connected(): boolean {
     return this.#native !== null;
-  }
-
-  /** The endpoint id of the server. */
-  get peer(): string {
-    return this.require().peer;
-  }
-
-  /** What the server offers this client now. */
-  services(): OfferedService[] {
-    return this.require().services();
-  }
-
-  /**
-   * Milliseconds of one round trip, answered by the server's I/O thread whatever its handlers do. Fails with `Unavailable`
-   * when there is no answer in `timeoutMs`.
-   */
-  async ping(timeoutMs = 1_500): Promise<number> {
-    if (typeof timeoutMs !== "number" || !(timeoutMs > 0)) {
-      throw new UsageError(`ping() takes a number of milliseconds above 0, and got ${show(timeoutMs)}`);
-    }
-    return await this.require().ping(timeoutMs);
-  }
-
-  /**
-   * The service of this name, called with plain objects, its methods known from its contract.
-   *
-   * Without a version it is 1 if offered, else the only one, else an error that lists them. The same name and version give the
-   * same proxy, which has one session of its own if the service is a session service.
-   */
-  proxy(name: string, version: number | null = null): ServiceProxy {
-    if (typeof name !== "string" || name === "") {
-      throw new UsageError(
-        `proxy() takes the name of a service, and got ${show(name)}; for a service class use client.client(...)`,
-      );
-    }
-    return this.#kept(`${name} ${version}`, () => new ServiceLink(this, name, version, null, false));
-  }
-
-  /**
-   * A typed client: the methods of a service class or definition, called with its types and giving instances of them. Stream
-   * methods have the forms `.stream(...)` and `.bidi()`. Calls fail with `ContractMismatch`, with the differences, if the
-   * server's contract differs in a way that breaks them.
-   */
-  client<S extends ServiceOf>(service: S): TypedClient<S> {
-    const spec = specOf(service);
-    contractOf(spec); // so that a class which cannot be sent fails here
-    const proxy = this.#kept(service, () => new ServiceLink(this, spec.name, spec.version, spec, false));
-    return proxy as unknown as TypedClient<S>;
-  }
-
-  /** A new session of a session service, by name (dynamic) or by class or definition (typed). Use it with `await using`. */
-  session(service: string, version?: number | null): SessionProxy;
-  session<S extends ServiceOf>(service: S): TypedSession<S>;
-  session(service: string | ServiceOf, version: number | null = null): unknown {
-    if (typeof service === "string") {
-      return makeProxy(new ServiceLink(this, service, version, null, true));
-    }
-    const spec = specOf(service);
-    contractOf(spec);
-    return makeProxy(new ServiceLink(this, spec.name, spec.version, spec, true));
-  }
-
-  #kept(key: unknown, make: () => ServiceLink): ServiceProxy {
-    let proxy = this.#proxies.get(key);
-    if (proxy === undefined) {
-      proxy = makeProxy(make());
-      this.#proxies.set(key, proxy);
-    }
-    return proxy;
   }
 }
 
@@ -212,13 +147,4 @@ export type AsterClientWrapper = AsterClient;
 
 function closedError(): UsageError {
   return new UsageError("this client is closed; make a new AsterClient");
-}
-
-export function specOf(service: unknown): ServiceSpec {
-  if (typeof service === "function") return specOfClass(service);
-  const spec = typeof service === "object" && service !== null ? specOfDefinition(service) : undefined;
-  if (spec === undefined) {
-    throw new UsageError(`a service class or what defineService() gave is wanted here, and got ${show(service)}`);
-  }
-  return spec;
 }

@@ -3,6 +3,7 @@
 import { AsyncLocalStorage } from "node:async_hooks";
 import { UsageError } from "./errors.js";
 import type { InboundCall, Metadata } from "./native/types.js";
+import { type Caller, callerOf } from "./peer.js";
 
 const storage = new AsyncLocalStorage<ServedCall>();
 let serving = false;
@@ -96,6 +97,14 @@ export class CallContext {
   /** The endpoint id of the caller, proven by its key. */
   get peer(): string {
     return this.#served.native.peer;
+  }
+
+  /**
+   * The services that the caller offers (`new AsterClient({ services })`), to be called back on its own connection. Keep it to
+   * call the caller later, after this call too.
+   */
+  get caller(): Caller {
+    return callerOf(this.#served.native);
   }
 
   /** The service called. */

@@ -8,7 +8,7 @@ import { runServed, ServedCall } from "./context.js";
 import { InvalidArgument, placed, RpcError } from "./errors.js";
 import { log, shown } from "./logs.js";
 import { MessageIterator } from "./messages.js";
-import type { InboundCall, Server as NativeServer, ServerHandlers } from "./native/types.js";
+import type { InboundCall, ServerHandlers } from "./native/types.js";
 import type { MethodSpec, ServiceSpec } from "./service/model.js";
 import { MESSAGES_PER_TURN, nextTurn } from "./turns.js";
 
@@ -20,13 +20,18 @@ const HOOK_MS = 5_000;
 
 type Function = (...given: unknown[]) => unknown;
 
-/** The handlers of one server. */
+/** What is told of close hooks that have ended: the native server or client. */
+interface SessionOwner {
+  sessionClosed(sessionKey: number): void;
+}
+
+/** The handlers of one server, or of a client that offers services. */
 export class Dispatcher implements ServerHandlers {
   readonly #tables: ((call: InboundCall) => void)[][] = [];
   readonly #factories: (SessionFactory | null)[] = [];
   readonly #sessions = new Map<number, object>();
   readonly #closing = new Set<Promise<void>>();
-  #server: NativeServer | null = null;
+  #owner: SessionOwner | null = null;
   readonly #closedEarly: number[] = [];
 
   /** Adds a service: its one instance, or what makes an instance per session. */
@@ -36,10 +41,10 @@ export class Dispatcher implements ServerHandlers {
     this.#tables.push(spec.methods().map((method) => this.#starter(new Handler(spec, method), instance)));
   }
 
-  /** Says which server the calls come from; the first ones may have come before it was known here. */
-  attach(server: NativeServer): void {
-    this.#server = server;
-    for (const key of this.#closedEarly.splice(0)) server.sessionClosed(key);
+  /** Says which server or client the calls come from; the first ones may have come before it was known here. */
+  attach(owner: SessionOwner): void {
+    this.#owner = owner;
+    for (const key of this.#closedEarly.splice(0)) owner.sessionClosed(key);
   }
 
   onCalls(calls: InboundCall[]): void {
@@ -73,8 +78,8 @@ export class Dispatcher implements ServerHandlers {
   }
 
   #sessionClosed(key: number): void {
-    if (this.#server === null) this.#closedEarly.push(key);
-    else this.#server.sessionClosed(key);
+    if (this.#owner === null) this.#closedEarly.push(key);
+    else this.#owner.sessionClosed(key);
   }
 
   /** Waits for the close hooks that are still running, for a while. */

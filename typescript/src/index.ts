@@ -21,8 +21,6 @@ export {
   AsterClient,
   AsterClientWrapper,
   type ClientOptions,
-  type OfferedService,
-  type ServiceOf,
 } from "./client.js";
 export { CallContext } from "./context.js";
 export type { SessionFactory } from "./dispatch.js";
@@ -58,6 +56,7 @@ export {
 export { type Logger, type LogLevel, setLogger } from "./logs.js";
 export type { duration, f32, f64, i8, i16, i32, i64, u8, u16, u32, u64, uuid } from "./numbers.js";
 export type { CallInfo, CallOptions, EndpointOptions, Metadata } from "./options.js";
+export type { Caller, OfferedService, ServiceOf } from "./peer.js";
 export type { ServiceProxy, SessionProxy } from "./proxy.js";
 export { AsterServer, type ServerOptions } from "./server.js";
 export {
@@ -102,6 +101,7 @@ export {
   type Token,
   t,
 } from "./service/tokens.js";
+export type { ServingOptions } from "./serving.js";
 export type { BidiChannel, ResponseStream } from "./streams.js";
 export type {
   BidiStreamMethod,

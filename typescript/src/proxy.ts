@@ -2,12 +2,12 @@
 
 import { inspect } from "node:util";
 import { type Binder, Binding, type RemoteMethod, remoteMethod } from "./call.js";
-import type { AsterClient } from "./client.js";
 import { type Codec, codecOf } from "./codec/codec.js";
 import { ContractMismatch, placed, refusal, UnknownMethod, UsageError } from "./errors.js";
 import type { Contract, CallOptions as NativeCallOptions, Session as NativeSession } from "./native/types.js";
 import { nearest } from "./nearest.js";
 import type { CallOptions } from "./options.js";
+import type { PeerServices } from "./peer.js";
 import { contractEpoch, contractOf } from "./port.js";
 import { type RemoteService, readService } from "./service/describe.js";
 import { type Pattern, type ServiceSpec, show } from "./service/model.js";
@@ -71,7 +71,7 @@ function methodsOfSpec(spec: ServiceSpec): KnownMethods {
 
 /** What the methods of one proxy share: contract, session, bindings. Everything is looked up when first needed. */
 export class ServiceLink {
-  readonly client: AsterClient;
+  readonly client: PeerServices;
   readonly name: string;
   readonly version: number | null;
   readonly spec: ServiceSpec | null;
@@ -85,7 +85,7 @@ export class ServiceLink {
   #over = false;
   #epoch = contractEpoch();
 
-  constructor(client: AsterClient, name: string, version: number | null, spec: ServiceSpec | null, explicit: boolean) {
+  constructor(client: PeerServices, name: string, version: number | null, spec: ServiceSpec | null, explicit: boolean) {
     this.client = client;
     this.name = name;
     this.version = version;

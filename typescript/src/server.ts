@@ -1,15 +1,14 @@
 /** The server: services on an endpoint, from start to drained. */
 
 import { isMainThread } from "node:worker_threads";
-import { Dispatcher, type SessionFactory } from "./dispatch.js";
+import type { Dispatcher } from "./dispatch.js";
 import { ConfigurationError, UsageError } from "./errors.js";
 import { log, shown } from "./logs.js";
-import type { Server as NativeServer, ServedService } from "./native/types.js";
+import type { Server as NativeServer } from "./native/types.js";
 import { checkOptions, type EndpointOptions, endpointOptions } from "./options.js";
-import { contractOf, port } from "./port.js";
-import { type ServiceClass, specOfClass } from "./service/decorators.js";
-import { asImplementation, checkHandlers, type ServiceImplementation, specOfDefinition } from "./service/define.js";
-import { type ServiceSpec, show } from "./service/model.js";
+import { port } from "./port.js";
+import { show } from "./service/model.js";
+import { prepareServing, SERVING_OPTIONS, type ServingOptions } from "./serving.js";
 
 /** How long a drain waits for running calls, unless told otherwise. */
 const DRAIN_MS = 10_000;
@@ -17,16 +16,7 @@ const DRAIN_MS = 10_000;
 const INTERRUPT_MS = 500;
 
 /** What servers can be told. */
-export interface ServerOptions extends EndpointOptions {
-  /**
-   * Instances of service classes, and what `implement()` gives. Of a session service the instance is a template, or give the
-   * class itself: each session gets an instance made by the class, whose constructor is given the caller's endpoint id.
-   */
-  services: readonly (object | ServiceClass | ServiceImplementation)[];
-  /** For session services whose constructor takes more: `new Map([[AgentSession, (peer) => new AgentSession(peer, db)]])`. */
-  factories?: ReadonlyMap<ServiceClass, SessionFactory> | undefined;
-  /** Callers see the text of unexpected errors, for development. Otherwise they see an error id only. */
-  exposeErrors?: boolean | undefined;
+export interface ServerOptions extends EndpointOptions, ServingOptions {
   /** `true` says that the gate is open on purpose. It is open anyhow, as long as there is no root key. */
   allowAllConsumers?: boolean | undefined;
   /** Later: `{ rootPubkeyFile }`, which closes the gate. A server with it does not start yet, and says so. */
@@ -34,8 +24,7 @@ export interface ServerOptions extends EndpointOptions {
 }
 
 const OPTIONS: readonly string[] = [
-  "services",
-  "factories",
+  ...SERVING_OPTIONS,
   "identity",
   "relay",
   "preset",
@@ -43,18 +32,9 @@ const OPTIONS: readonly string[] = [
   "idleTimeoutMs",
   "maxMessageBytes",
   "agent",
-  "exposeErrors",
   "allowAllConsumers",
   "config",
 ];
-
-interface Prepared {
-  readonly spec: ServiceSpec;
-  readonly instance: object | null;
-  readonly factory: SessionFactory | null;
-  /** What the service was given as, to say twice of. */
-  readonly given: object;
-}
 
 /**
  * Serves services on an endpoint of their own.
@@ -69,7 +49,7 @@ interface Prepared {
 export class AsterServer implements AsyncDisposable {
   readonly #options: ServerOptions;
   readonly #endpoint: ReturnType<typeof endpointOptions>;
-  readonly #dispatcher = new Dispatcher();
+  #dispatcher: Dispatcher | null = null;
   #native: NativeServer | null = null;
   #started = false;
   #closing: Promise<void> | null = null;
@@ -92,67 +72,11 @@ export class AsterServer implements AsyncDisposable {
   async start(): Promise<this> {
     if (this.#started) throw new UsageError("this server was started already; make a new AsterServer to serve again");
     this.#started = true;
-    const prepared = this.#options.services.map((service) => this.#prepare(service));
-    checkNames(prepared, this.#options.factories);
-    const exposeErrors = this.#options.exposeErrors === true;
-    const served: ServedService[] = prepared.map(({ spec }) => ({ contract: contractOf(spec), exposeErrors }));
-    for (const { spec, instance, factory } of prepared) this.#dispatcher.add(spec, instance, factory);
-    this.#native = await port().serve(served, this.#dispatcher, this.#endpoint);
-    this.#dispatcher.attach(this.#native);
+    const { served, dispatcher } = prepareServing(this.#options);
+    this.#native = await port().serve(served, dispatcher, this.#endpoint);
+    dispatcher.attach(this.#native);
+    this.#dispatcher = dispatcher;
     return this;
-  }
-
-  #prepare(service: object | ServiceClass): Prepared {
-    if ((typeof service !== "object" && typeof service !== "function") || service === null) {
-      throw new UsageError(`services has instances of service classes, and got ${show(service)}`);
-    }
-    const implementation = asImplementation(service);
-    if (implementation !== undefined) {
-      const spec = specOfDefinition(implementation.definition)!;
-      refuseUnchecked(spec);
-      const { handlers, factory } = implementation;
-      const checked =
-        factory === null
-          ? null
-          : (peer: string): object => {
-              const made = factory(peer);
-              checkHandlers(spec.where, spec.methods(), made);
-              return made;
-            };
-      return { spec, instance: handlers, factory: checked, given: implementation.definition };
-    }
-    const isClass = typeof service === "function";
-    const cls = isClass ? service : service.constructor;
-    if (!isClass && specOfDefinition(service) !== undefined) {
-      throw new ConfigurationError(
-        "services has a definition without handlers; give what its implement({ ... }) returns",
-      );
-    }
-    const spec = specOfClass(cls);
-    spec.methods(); // so that a type that cannot be sent is named before anything is served
-    refuseUnchecked(spec);
-    if (spec.session) {
-      return { spec, instance: null, factory: this.#sessionFactory(cls as ServiceClass, spec), given: spec };
-    }
-    if (isClass) {
-      throw new ConfigurationError(
-        `the service ${spec.name} is shared, so services takes an instance of it: new ${spec.where}()`,
-      );
-    }
-    return { spec, instance: service, factory: null, given: spec };
-  }
-
-  #sessionFactory(cls: ServiceClass, spec: ServiceSpec): SessionFactory {
-    const given = this.#options.factories?.get(cls);
-    if (given !== undefined) return given;
-    if (cls.length > 1) {
-      throw new ConfigurationError(
-        `the service ${spec.name} makes an instance of ${cls.name} for each session, and its constructor takes ${cls.length} ` +
-          `parameters where there is the peer alone; give factories: new Map([[${cls.name}, (peer) => new ${cls.name}(...)]])`,
-      );
-    }
-    const Session = cls as unknown as new (peer: string) => object;
-    return (peer) => new Session(peer);
   }
 
   // ---------------------------------------------------------------- what it is
@@ -219,7 +143,7 @@ export class AsterServer implements AsyncDisposable {
   async close(): Promise<void> {
     const native = this.#native;
     if (native === null) return;
-    this.#closing ??= native.close().then(() => this.#dispatcher.sessionsClosed());
+    this.#closing ??= native.close().then(() => this.#dispatcher?.sessionsClosed());
     await this.#closing;
   }
 
@@ -250,52 +174,5 @@ function refuseWhatComesLater(options: ServerOptions): void {
       "the server does not start: allowAllConsumers is false and there is no root key to tell callers apart by; remove it to " +
         "serve everybody openly",
     );
-  }
-}
-
-function refuseUnchecked(spec: ServiceSpec): void {
-  const where = `the service ${spec.name}`;
-  const method = spec.methods().find((each) => each.requires !== null);
-  if (method !== undefined) {
-    throw new ConfigurationError(
-      `${where} does not start: ${spec.name}.${method.name} has requires, and this version of Aster cannot check ` +
-        "capabilities yet, so it would be open to everybody; remove requires to serve it openly",
-    );
-  }
-  if (spec.requires !== null) {
-    throw new ConfigurationError(
-      `${where} does not start: it has requires, and this version of Aster cannot check capabilities yet, so ` +
-        `${spec.name}.${spec.methods()[0]!.name} and the rest would be open to everybody; remove requires to serve it openly`,
-    );
-  }
-  if (spec.interceptors.length > 0) {
-    throw new ConfigurationError(
-      `${where} does not start: it has interceptors, which this version of Aster does not run yet; remove interceptors`,
-    );
-  }
-}
-
-function checkNames(
-  prepared: readonly Prepared[],
-  factories: ReadonlyMap<ServiceClass, SessionFactory> | undefined,
-): void {
-  const seen = new Map<string, Prepared>();
-  for (const each of prepared) {
-    const key = `${each.spec.name} version ${each.spec.version}`;
-    const other = seen.get(key);
-    if (other !== undefined) {
-      throw new ConfigurationError(
-        other.given === each.given
-          ? `services has ${key} twice; leave one out`
-          : `${other.spec.where} and ${each.spec.where} are both ${key}; give one of them another name or version`,
-      );
-    }
-    seen.set(key, each);
-  }
-  const sessions = new Set(prepared.filter(({ spec }) => spec.session).map(({ spec }) => spec.cls));
-  for (const cls of factories?.keys() ?? []) {
-    if (!sessions.has(cls as never)) {
-      throw new ConfigurationError(`factories names ${cls.name}, which is not a session service in services`);
-    }
   }
 }

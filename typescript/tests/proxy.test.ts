@@ -176,7 +176,7 @@ describe("proxies", () => {
     }
     assert.throws(
       () => new AsterClient({ address: "x", adress: 1 } as never),
-      /there is no option "adress"; there are address, identity/,
+      /there is no option "adress"; there are address, services/,
     );
     assert.throws(
       () => new AsterClient({ address: "x", enrollmentCredentialFile: "a.cred" } as never),
