@@ -31,31 +31,34 @@ fn items(value: &Value) -> Result<&Vec<Value>, String> {
 
 /// Hex digits of bytes.
 pub fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write;
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let digit = |value: u8| char::from(DIGITS[usize::from(value & 0xf)]);
     bytes
         .iter()
-        .fold(String::with_capacity(bytes.len() * 2), |mut out, byte| {
-            let _ = write!(out, "{byte:02x}");
-            out
-        })
+        .flat_map(|byte| [digit(byte >> 4), digit(*byte)])
+        .collect()
 }
 
 /// Bytes from hex digits; spaces mean nothing.
 pub fn unhex(text: &str) -> Result<Vec<u8>, String> {
-    let digits: Vec<u8> = text
-        .bytes()
-        .filter(|byte| !byte.is_ascii_whitespace())
-        .collect();
-    if digits.len() % 2 != 0 {
-        return Err(format!("{text:?} has an odd number of hex digits"));
+    let mut out = Vec::with_capacity(text.len() / 2);
+    let mut half = None;
+    for digit in text.chars().filter(|digit| !digit.is_ascii_whitespace()) {
+        let value = digit
+            .to_digit(16)
+            .ok_or_else(|| format!("{digit:?} is no hex digit"))? as u8;
+        match half.take() {
+            None => half = Some(value),
+            Some(high) => out.push(high << 4 | value),
+        }
     }
-    digits
-        .chunks(2)
-        .map(|pair| {
-            let pair = std::str::from_utf8(pair).map_err(|error| error.to_string())?;
-            u8::from_str_radix(pair, 16).map_err(|_| format!("{pair:?} in {text:?} is not hex"))
-        })
-        .collect()
+    match half {
+        None => Ok(out),
+        Some(_) => Err(format!(
+            "an odd number of hex digits: {} and one",
+            out.len() * 2
+        )),
+    }
 }
 
 fn bits(number: f64) -> Value {

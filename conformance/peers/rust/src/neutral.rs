@@ -23,16 +23,21 @@ fn array(value: &Value) -> Result<&Vec<Value>> {
         .ok_or_else(|| format!("{value} is no list"))
 }
 
-fn unhex(text: &str) -> Result<Vec<u8>> {
-    (0..text.len() / 2)
-        .map(|at| {
-            u8::from_str_radix(&text[at * 2..at * 2 + 2], 16).map_err(|error| error.to_string())
-        })
-        .collect()
+pub(crate) fn unhex(text: &str) -> Result<Vec<u8>> {
+    let digit = |byte: u8| char::from(byte).to_digit(16).map(|value| value as u8);
+    text.as_bytes()
+        .chunks(2)
+        .map(|pair| Some(digit(pair[0])? << 4 | digit(*pair.get(1)?)?))
+        .collect::<Option<_>>()
+        .ok_or_else(|| format!("{} characters that are not pairs of hex digits", text.len()))
 }
 
 pub(crate) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    let digit = |value: u8| char::from_digit(u32::from(value & 0xf), 16).unwrap_or_default();
+    bytes
+        .iter()
+        .flat_map(|byte| [digit(byte >> 4), digit(*byte)])
+        .collect()
 }
 
 fn integer(value: &Value) -> Result<Pack> {

@@ -40,17 +40,8 @@ fn play(only: &[&str], flip: Option<Flip>) -> (Tally, String) {
 
 #[test]
 fn a_peer_in_between_that_passes_every_byte_on_changes_nothing() {
-    let (tally, lines) = play(
-        &[
-            "unary/",
-            "streaming/",
-            "cancel/",
-            "status/",
-            "metadata/",
-            "sessions/",
-        ],
-        None,
-    );
+    let areas = ["unary/", "streaming/", "cancel/", "status/", "metadata/"];
+    let (tally, lines) = play(&areas, None);
     assert_eq!(tally.failed, 0, "{lines}");
     assert!(tally.passed > 40, "{lines}");
 }
