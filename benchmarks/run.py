@@ -162,7 +162,7 @@ def main() -> int:
     if not runner.exists():
         say(f"no peer benchmark in {place} (set ASTER_BENCH to its folder): measuring our own rows alone")
         return alone(words)
-    extra = ["--extra", str(BENCHMARKS / "python"), "--extra", str(BENCHMARKS / "rust")]
+    extra = [word for name in ("python", "node", "rust") for word in ("--extra", str(BENCHMARKS / name))]
     return subprocess.run([str(runner), *extra, *words], check=False).returncode
 
 

@@ -1,16 +1,18 @@
 // Builds the native module and puts it where the package finds it in a checkout: typescript/native/aster.<target>.node.
 //
-//     node scripts/build-native.mjs [--release]
+//     node scripts/build-native.mjs [--release] [--out FOLDER]
 //
+// `--out` puts it into another folder than typescript/native, for a copy of the package that is used elsewhere.
 // CARGO_TARGET_DIR is respected. The file is put in place by renaming: one that is loaded must never be written over.
 
 import { spawnSync } from "node:child_process";
 import { copyFileSync, mkdirSync, readFileSync, renameSync } from "node:fs";
-import { dirname, join } from "node:path";
+import { join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { parseArgs } from "node:util";
 
 const root = fileURLToPath(new URL("../..", import.meta.url));
-const release = process.argv.includes("--release");
+const { values: given } = parseArgs({ options: { release: { type: "boolean" }, out: { type: "string" } } });
 
 function cargo(...args) {
   const run = spawnSync("cargo", args, { cwd: root, stdio: ["ignore", "pipe", "inherit"], maxBuffer: 64 << 20 });
@@ -29,10 +31,10 @@ function libc() {
   }
 }
 
-// In development the whole workspace, as for Python (tools/native.py): asked for one crate, cargo would choose other features
-// for some dependencies, and build nearly everything again.
-const selection = release ? ["-p", "aster-node", "--release"] : ["--workspace"];
-const messages = cargo("build", ...selection, "--message-format=json-render-diagnostics");
+// The whole workspace, as for Python (tools/native.py): asked for one crate, cargo would choose other features for some
+// dependencies, and build nearly everything again.
+const profile = given.release ? ["--release"] : [];
+const messages = cargo("build", "--workspace", ...profile, "--message-format=json-render-diagnostics");
 const built = messages
   .split("\n")
   .filter((line) => line.startsWith("{"))
@@ -43,8 +45,9 @@ const built = messages
 if (built === undefined) throw new Error("cargo built no library for aster-node");
 
 const target = [process.platform, process.arch, ...libc()].join("-");
-const file = join(root, "typescript", "native", `aster.${target}.node`);
-mkdirSync(dirname(file), { recursive: true });
+const folder = given.out ?? join(root, "typescript", "native");
+const file = join(folder, `aster.${target}.node`);
+mkdirSync(folder, { recursive: true });
 const temporary = `${file}.${process.pid}.new`;
 copyFileSync(built, temporary);
 renameSync(temporary, file);
