@@ -154,13 +154,14 @@ export function remoteMethod(name: string, binder: Binder, preset: CallOptions |
       new ResponseStream(binder, (binding) => {
         require(binding, "server_stream", name);
         const [request, options] = argumentsOf(binding, given, preset);
-        return binding.startStream(request, callOptions(binding.where, binding.options, options));
+        return [binding.startStream(request, callOptions(binding.where, binding.options, options)), options?.signal];
       }),
     bidi: (options?: CallOptions): BidiChannel<unknown, unknown> =>
       new BidiChannel(binder, (binding) => {
         require(binding, "bidi_stream", name);
         const given = merged(preset, options);
-        return binding.client.stream(binding.native, callOptions(binding.where, binding.options, given));
+        const native = callOptions(binding.where, binding.options, given);
+        return [binding.client.stream(binding.native, native), given?.signal];
       }),
     withOptions: (options: CallOptions): RemoteMethod => remoteMethod(name, binder, merged(preset, options) ?? null),
   }) as RemoteMethod;
@@ -189,13 +190,17 @@ function callNow(binding: Binding, name: string, given: unknown[], preset: CallO
 function abortable(answer: Promise<unknown>, signal: AbortSignal | undefined): Promise<unknown> {
   if (signal === undefined) return answer;
   const told = answer.catch((error: unknown) => {
-    if (signal.aborted && error instanceof Cancelled) {
-      if (error.cause === undefined) error.cause = signal.reason;
-      told.catch(() => undefined);
-    }
+    if (explained(error, signal)) told.catch(() => undefined);
     throw error;
   });
   return told;
+}
+
+/** Whether a signal has ended a call that failed with `error`, which then gets what aborted it as its cause. */
+export function explained(error: unknown, signal: AbortSignal | undefined): boolean {
+  if (signal?.aborted !== true || !(error instanceof Cancelled)) return false;
+  if (error.cause === undefined) error.cause = signal.reason;
+  return true;
 }
 
 function callStreaming(binding: Binding, name: string, given: unknown[], preset: CallOptions | null): Promise<unknown> {
@@ -220,7 +225,8 @@ function wrongForm(binding: Binding, name: string): string {
   return `${binding.where} ${RIGHT_FORM[binding.pattern](name)}`;
 }
 
-function merged(preset: CallOptions | null, options: CallOptions | undefined): CallOptions | undefined {
+/** Options of a call on top of those given before. */
+export function merged(preset: CallOptions | null, options: CallOptions | undefined): CallOptions | undefined {
   if (preset === null) return options;
   if (options === undefined) return preset;
   if (typeof options !== "object" || options === null) return options; // refused where options are checked

@@ -1,7 +1,7 @@
 /** A remote service as an object: dynamic ones know methods from the server's contract, typed ones from a class. */
 
 import { inspect } from "node:util";
-import { type Binder, Binding, type RemoteMethod, remoteMethod } from "./call.js";
+import { type Binder, Binding, merged, type RemoteMethod, remoteMethod } from "./call.js";
 import { type Codec, codecOf } from "./codec/codec.js";
 import { ContractMismatch, placed, refusal, UnknownMethod, UsageError } from "./errors.js";
 import type { Contract, CallOptions as NativeCallOptions, Session as NativeSession } from "./native/types.js";
@@ -277,7 +277,7 @@ export function makeProxy(link: ServiceLink, preset: CallOptions | null = null):
   };
   const own: Record<string | symbol, unknown> = {
     method,
-    withOptions: (options: CallOptions) => makeProxy(link, { ...preset, ...options }),
+    withOptions: (options: CallOptions) => makeProxy(link, merged(preset, options) ?? null),
     close: () => link.close(),
     [Symbol.asyncDispose]: () => link.close(),
     [inspect.custom]: () => `<${link.explicit ? "session" : "proxy"} of ${link.name}>`,

@@ -1,6 +1,6 @@
 /** The caller's side of streams: what `.stream()` and `.bidi()` return, and the pump of a client stream. */
 
-import type { Binder, Binding } from "./call.js";
+import { type Binder, type Binding, explained } from "./call.js";
 import { Internal, placed, RpcError, UsageError } from "./errors.js";
 import { MessageIterator } from "./messages.js";
 import type { ClientCall, Metadata, CallOptions as NativeCallOptions } from "./native/types.js";
@@ -9,7 +9,8 @@ import { MESSAGES_PER_TURN, nextTurn } from "./turns.js";
 /** How long `BidiChannel.close` waits for the handler to end before it cancels the call. */
 const CLOSE_MS = 5_000;
 
-type Start = (binding: Binding) => ClientCall;
+/** Begins the call; the signal is the caller's, if there is one. */
+type Start = (binding: Binding) => [ClientCall, AbortSignal | undefined];
 
 /** A streaming call that is opened at once, or when first used if the contract is not loaded yet. */
 class Opening<T> {
@@ -17,6 +18,7 @@ class Opening<T> {
   readonly #start: Start;
   #opening: Promise<ClientCall> | null = null;
   #cancelled = false;
+  #signal: AbortSignal | undefined;
   binding: Binding | null = null;
   call: ClientCall | null = null;
   readonly messages: MessageIterator<T>;
@@ -25,15 +27,31 @@ class Opening<T> {
     this.#binder = binder;
     this.#start = start;
     this.messages = new MessageIterator<T>({
-      take: () => (this.call === null ? undefined : this.#decoded(this.call.take())),
+      take: () => {
+        if (this.call === null) return undefined;
+        try {
+          return this.#decoded(this.call.take());
+        } catch (error) {
+          throw this.#told(error);
+        }
+      },
       wait: async () => {
         const call = this.call ?? (await this.open());
-        return this.#decoded(await call.wait()) ?? null;
+        try {
+          return this.#decoded(await call.wait()) ?? null;
+        } catch (error) {
+          throw this.#told(error);
+        }
       },
       leave: () => this.cancel(),
     });
     const binding = binder.now();
     if (binding !== null) this.#started(binding);
+  }
+
+  #told(error: unknown): unknown {
+    explained(error, this.#signal);
+    return error;
   }
 
   #decoded(batch: Uint8Array | undefined): T[] | null | undefined {
@@ -49,8 +67,10 @@ class Opening<T> {
 
   #started(binding: Binding): ClientCall {
     this.binding = binding;
-    this.call = this.#start(binding);
-    return this.call;
+    const [call, signal] = this.#start(binding);
+    this.call = call;
+    this.#signal = signal;
+    return call;
   }
 
   open(): Promise<ClientCall> {

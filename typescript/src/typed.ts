@@ -1,5 +1,6 @@
 /** The types of typed clients, worked out from a service class or definition. */
 
+import type { RemoteMethod } from "./call.js";
 import type { CallContext } from "./context.js";
 import type { CallOptions } from "./options.js";
 import type { MethodDefinition, Methods, ServiceDefinition } from "./service/define.js";
@@ -81,7 +82,7 @@ export type TypedClient<S> = (S extends ServiceDefinition<infer M>
       ) => infer Instance
     ? OfClass<Instance>
     : never) &
-  Closable;
+  ClientExtras<S>;
 
 /** The typed client of one session. */
 export type TypedSession<S> = TypedClient<S> & {
@@ -89,7 +90,11 @@ export type TypedSession<S> = TypedClient<S> & {
   readonly sessionId: number;
 };
 
-interface Closable extends AsyncDisposable {
+interface ClientExtras<S> extends AsyncDisposable {
   /** Ends the session with a session service; nothing happens for a shared one. */
   close(): Promise<void>;
+  /** The same service, and the same session, with options for every call made through what is returned. */
+  withOptions(options: CallOptions): TypedClient<S>;
+  /** The method that the class has under this name, also where it is one of these. */
+  method(name: string): RemoteMethod;
 }

@@ -140,8 +140,9 @@ describe("options", () => {
 
   test("C1 options are last, or are given to withOptions", async () => {
     const preset = dynamic().withOptions({ metadata: { one: "1" }, timeoutMs: 60_000 });
-    const about = await preset.about({}, { metadata: { two: "2" } });
-    assert.deepEqual(about.metadata, { one: "1", two: "2" });
+    const more = preset.withOptions({ metadata: { more: "yes" } });
+    const about = await more.about({}, { metadata: { two: "2" } });
+    assert.deepEqual(about.metadata, { one: "1", more: "yes", two: "2" });
     assert.ok(about.timeLeft > 0 && about.timeLeft <= 60_000);
     const method = await typed().about.withOptions({ metadata: { three: "3" } })(new Text());
     assert.deepEqual(method.metadata, { three: "3" });
@@ -261,8 +262,8 @@ describe("cancellation", () => {
       const controller = new AbortController();
       const stream = typed().tail.stream(new Text(), { signal: controller.signal });
       await stream.next();
-      controller.abort();
-      await failure(stream.next(), "CANCELLED");
+      controller.abort("seen enough");
+      assert.equal((await failure(stream.next(), "CANCELLED")).cause, "seen enough");
     },
   };
   for (const [how, end] of Object.entries(endings)) {

@@ -83,6 +83,8 @@ export async function accepted(): Promise<void> {
   await typed.add(1, 2, { signal: AbortSignal.timeout(5) });
   for await (const each of typed.list.stream(new Req())) each.size.toFixed();
   const total: number = await typed.total([new Req()]);
+  const patient: Res = await typed.withOptions({ timeoutMs: 60_000 }).get(new Req());
+  await typed.method("get")(patient);
   const channel = typed.talk.bidi();
   await channel.send("word");
   for await (const length of channel) length.toFixed();
