@@ -78,6 +78,9 @@ export class PortImpl implements Port {
   /** Calls that came in, by number. */
   readonly #calls: (InboundCallImpl | undefined)[] = [];
   #lastPeer = "";
+  /** Records are being read, and there are more to be drained after them. */
+  #draining = false;
+  #again = false;
 
   /** Tickets that are out. They keep the process alive; one of them stands for each open server. */
   #live = 0;
@@ -398,25 +401,40 @@ export class PortImpl implements Port {
   }
 
   #drain(): void {
-    for (;;) {
-      const written = this.native.drain(this.#scratch.bytes);
-      if (written < 0) {
-        const needed = -written;
-        const own = new records.Views(Math.max(needed, SCRATCH));
-        if (needed <= KEPT) this.#scratch = own;
-        else this.#records(own, this.native.drain(own.bytes) & ~7);
-        continue;
+    // What a callback asks for may end on the spot. Its record must not be written over those that are being read.
+    this.#again = true;
+    if (this.#draining) return;
+    this.#draining = true;
+    try {
+      while (this.#again && !this.#closed) {
+        this.#again = false;
+        this.#drainOnce();
       }
-      this.#records(this.#scratch, written & ~7);
-      if ((written & 1) === 0) return;
+    } finally {
+      this.#draining = false;
     }
+  }
+
+  #drainOnce(): void {
+    const written = this.native.drain(this.#scratch.bytes);
+    if (written >= 0) {
+      this.#records(this.#scratch, written & ~7);
+      if ((written & 1) !== 0) this.#again = true;
+      return;
+    }
+    this.#again = true;
+    const needed = -written;
+    const own = new records.Views(Math.max(needed, SCRATCH));
+    if (needed <= KEPT) this.#scratch = own;
+    else this.#records(own, this.native.drain(own.bytes) & ~7);
   }
 
   #records(views: records.Views, end: number): void {
     const { bytes, words, numbers } = views;
     let calls: InboundCall[] = [];
     let server = 0;
-    for (let at = 0; at < end; ) {
+    // A callback may close the port.
+    for (let at = 0; at < end && !this.#closed; ) {
       const word = at >> 2;
       const length = words[word]!;
       const kind = words[word + 1]!;
@@ -439,7 +457,11 @@ export class PortImpl implements Port {
           this.#handOver(server, calls);
           calls = [];
         }
-        this.#other(kind, first, second, numbers, (at >> 3) + 2);
+        try {
+          this.#other(kind, first, second, numbers, (at >> 3) + 2);
+        } catch (error) {
+          this.report(error);
+        }
       }
       at += length;
     }
@@ -490,19 +512,11 @@ export class PortImpl implements Port {
         break;
       case records.SESSION_CLOSED: {
         const reason = second === 0 ? "closed" : second === 1 ? "disconnected" : "shutdown";
-        try {
-          this.#servers.get(numbers[at]!)?.onSessionClose(numbers[at + 1]!, first, reason);
-        } catch (error) {
-          this.report(error);
-        }
+        this.#servers.get(numbers[at]!)?.onSessionClose(numbers[at + 1]!, first, reason);
         break;
       }
       case records.LOGS:
-        try {
-          this.#onLogs();
-        } catch (error) {
-          this.report(error);
-        }
+        this.#onLogs();
         break;
       default:
         this.report(new Error(`a record of kind ${kind} is unknown: the native module does not fit this package`));

@@ -181,7 +181,8 @@ export interface Client {
   /** Milliseconds of a round trip. */
   ping(timeoutMs: number): Promise<number>;
   close(): Promise<void>;
-  /** `payload` is copied before this returns. What `decode` throws rejects the promise. */
+  /** `payload` is copied before this returns. One that does not fit the contract rejects with INVALID_ARGUMENT and the path, and
+   * so does what `decode` throws. */
   unary<T>(method: Method, payload: Uint8Array, decode: Decode<T>, options: CallOptions | null): Promise<T>;
   stream(method: Method, options: CallOptions | null): ClientCall;
 }
@@ -198,7 +199,8 @@ export interface Session {
 }
 
 export interface ClientCall {
-  /** Throws with the path if the message does not fit the contract; a promise to await when the buffer is full. */
+  /** Throws INVALID_ARGUMENT with the path if the message does not fit the contract; a promise to await when the buffer is
+   * full. */
   send(payload: Uint8Array): Promise<void> | undefined;
   halfClose(): void;
   /** As InboundCall.take and wait. */

@@ -319,3 +319,72 @@ test("an error of a callback is an uncaught exception and ends nothing else", as
   await other.close();
   await server.close();
 });
+
+test("what a callback asks for and fails at once does not disturb what is being handed over", async () => {
+  const failures = [];
+  const seen = [];
+  let client;
+  const handlers = {
+    onCalls(calls) {
+      for (const call of calls) {
+        const n = decode(call.request);
+        // It does not fit, and cancelling another call submits it here and now.
+        const options = { signal: new AbortController().signal };
+        const misfit = client.unary(client.method(contract, "add", "msgpack"), encode({ a: n }), decode, options);
+        failures.push(misfit.catch((error) => error.code));
+        const controller = new AbortController();
+        const method = client.method(contract, "slow", "msgpack");
+        client.unary(method, GIVEN, decode, { signal: controller.signal }).catch(() => {});
+        controller.abort();
+        seen.push(decode(call.request));
+        call.reply(encode(n));
+      }
+    },
+    onSessionClose() {},
+  };
+  const contract = contractOf(TEST);
+  const server = await port().serve([{ contract, exposeErrors: false }], handlers, LOCAL);
+  const idle = await serve({ slow: hanging().slow });
+  client = await port().connect([idle.address], LOCAL);
+  const caller = await port().connect([server.address], LOCAL);
+  const any = caller.method(contract, "any", "msgpack");
+  const numbers = Array.from({ length: 300 }, (_, n) => n);
+  const answers = await Promise.all(numbers.map((n) => caller.unary(any, encode(n), decode, null)));
+  assert.deepEqual(answers, numbers);
+  assert.deepEqual(
+    seen.toSorted((a, b) => a - b),
+    numbers,
+  );
+  assert.deepEqual(new Set(await Promise.all(failures)), new Set([CODE.INVALID_ARGUMENT]));
+  await Promise.all([caller.close(), client.close()]);
+  await Promise.all([server.close(), idle.server.close()]);
+});
+
+test("closing the port from a callback ends everything, once, and a new port works", async () => {
+  const handed = deferred();
+  const first = port();
+  const handlers = {
+    onCalls(calls) {
+      const cancelled = [];
+      for (const call of calls) call.onCancel(() => cancelled.push(call.id));
+      first.close();
+      first.close();
+      handed.resolve([calls.length, cancelled.length]);
+    },
+    onSessionClose() {},
+  };
+  const server = await first.serve([{ contract: contractOf(TEST), exposeErrors: false }], handlers, LOCAL);
+  const client = await first.connect([server.address], LOCAL);
+  const method = client.method(contractOf(TEST), "any", "msgpack");
+  const calls = Array.from({ length: 10 }, () => client.unary(method, GIVEN, decode, null));
+  const codes = new Set((await Promise.allSettled(calls)).map((call) => call.reason.code));
+  assert.deepEqual(codes, new Set([CODE.CANCELLED]));
+  const [given, cancelled] = await handed.promise;
+  assert.ok(given > 0 && cancelled === given, `${cancelled} of ${given} were cancelled`);
+  await Promise.all([client.close(), server.close(), server.waitClosed()]);
+  assert.throws(() => client.services(), { code: CODE.FAILED_PRECONDITION });
+
+  assert.notEqual(port(), first);
+  const { unary } = await pair({ add: (call, { a, b }) => call.reply(encode(a + b)) });
+  assert.equal(await unary("add", { a: 1, b: 2 }), 3);
+});
