@@ -164,6 +164,16 @@ describe("serving", () => {
     await b.calls.gate.cancelled.promise;
   });
 
+  test("C7 a handler that never settles keeps neither its caller nor the server's end waiting", async () => {
+    const client = b.client.client(Calls);
+    await failure(client.stubborn(new Text(), { timeoutMs: 80 }), "DEADLINE_EXCEEDED");
+    assert.equal((await client.echo(new Text({ text: "on" }))).text, "on");
+    const began = performance.now();
+    await b.server.close();
+    assert.ok(performance.now() - began < 3_000);
+    assert.equal(b.calls.gate.finished.happened, false, "it is still there, and nobody waits for it");
+  });
+
   test("I3 draining lets running calls finish, and refuses new ones", async () => {
     const call = b.client.client(Calls).stubborn(new Text({ text: "finished" }));
     await b.calls.gate.started.promise;
