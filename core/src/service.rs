@@ -19,7 +19,7 @@ use crate::options::EndpointOptions;
 
 /// What takes the calls of one service.
 ///
-/// Its methods run on the I/O thread: they start the work and return. [`crate::handlers`] makes one from async
+/// Its methods run on the I/O thread: they start the work and return. [`Handlers`](crate::Handlers) makes one from async
 /// functions; a language binding makes one that queues the calls for its own loop.
 pub trait Dispatch: Send + Sync + 'static {
     /// Takes a call. It is answered through [`Inbound::into_parts`]; dropping it unanswered fails it.
