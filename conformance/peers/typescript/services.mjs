@@ -12,7 +12,23 @@ import {
   serverStream,
   t,
 } from "@aster-rpc/aster";
-import { About, Blob, Fault, Item, Level, Node, Num, Point, Record, Relay, Shape, State, Stream, Talk, Text } from "./types.mjs";
+import {
+  About,
+  Blob,
+  Fault,
+  Item,
+  Level,
+  Node,
+  Num,
+  Point,
+  Record,
+  Relay,
+  Shape,
+  State,
+  Stream,
+  Talk,
+  Text,
+} from "./types.mjs";
 
 const KEY = "conf-key";
 

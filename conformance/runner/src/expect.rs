@@ -85,7 +85,8 @@ pub fn failure(error: &Value, expected: &Fails) -> Result<(), String> {
     Ok(())
 }
 
-/// Whether a value is what a scenario says of it: `"*"` is anything, an object with `~` a range, and an object that has the key
+/// Whether a value is what a scenario says of it: `"*"` is anything, an object with `~` a range, and an object
+/// that has the key
 /// `"..."` may have more keys than are named.
 pub fn matches(found: &Value, expected: &Value) -> bool {
     match expected {

@@ -44,7 +44,8 @@ pub fn read(directory: &Path, bin: &Path) -> Result<Languages, String> {
 }
 
 impl Language {
-    /// What a value in the neutral form is once this language has had it in its own types. The documented losses, and no
+    /// What a value in the neutral form is once this language has had it in its own types. The documented losses,
+    /// and no
     /// other: `types` gives the declared type of each part.
     pub fn holds(&self, types: &crate::value::Types, ty: &Value, value: &Value) -> Value {
         match ty["t"].as_str().unwrap_or_default() {

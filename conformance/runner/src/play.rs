@@ -35,12 +35,12 @@ struct Going {
 
 /// One scenario being played in one form.
 pub struct Play<'a> {
-    suite: &'a Suite,
+    pub(crate) suite: &'a Suite,
     client: Option<Party<'a>>,
     server: Option<Party<'a>>,
     /// The client's connection to the server.
     main: String,
-    form: String,
+    pub(crate) form: String,
     key: String,
     calls: HashMap<String, Going>,
     streams: HashMap<String, Method>,
@@ -50,6 +50,8 @@ pub struct Play<'a> {
     connections: Vec<String>,
     sessions: Vec<String>,
     draining: Option<(Pending, Instant)>,
+    /// Whether the client's process was told to end.
+    client_gone: bool,
     raw: Option<Raw<'a>>,
 }
 
@@ -77,28 +79,29 @@ impl<'a> Play<'a> {
             connections: Vec::new(),
             sessions: Vec::new(),
             draining: None,
+            client_gone: false,
             raw,
         }
     }
 
-    fn client(&self) -> Result<Party<'a>, String> {
+    pub(crate) fn client(&self) -> Result<Party<'a>, String> {
         self.client
             .ok_or_else(|| "this scenario has no client".to_owned())
     }
 
-    fn server(&self) -> Result<Party<'a>, String> {
+    pub(crate) fn server(&self) -> Result<Party<'a>, String> {
         self.server
             .ok_or_else(|| "this scenario has no server".to_owned())
     }
 
-    fn key_of(&self, end: Option<&String>) -> String {
+    pub(crate) fn key_of(&self, end: Option<&String>) -> String {
         match end {
             Some(end) => format!("{}.{end}", self.key),
             None => self.key.clone(),
         }
     }
 
-    fn named(&self, name: &str) -> String {
+    pub(crate) fn named(&self, name: &str) -> String {
         format!("{}:{name}", self.key)
     }
 
@@ -121,21 +124,23 @@ impl<'a> Play<'a> {
         let Some(client) = self.client else {
             return Ok(());
         };
-        let peer = client.peer;
-        let ending = async {
-            for session in &self.sessions {
-                peer.ask("close_session", json!({"session": session}))
-                    .await?;
-            }
-            for connection in &self.connections {
-                peer.ask("disconnect", json!({"client": connection}))
-                    .await?;
-            }
-            Ok(())
-        };
-        let ended = ending.await;
-        // A scenario may have ended the process, and everything of it.
-        if peer.ended() { Ok(()) } else { ended }
+        if self.client_gone {
+            return Ok(());
+        }
+        for session in &self.sessions {
+            let command = json!({"session": session});
+            client.peer.ask("close_session", command).await?;
+        }
+        for connection in &self.connections {
+            let command = json!({"client": connection});
+            client.peer.ask("disconnect", command).await?;
+        }
+        Ok(())
+    }
+
+    /// Whether the client's process was told to end, and everything of it with it.
+    pub fn client_is_gone(&self) -> bool {
+        self.client_gone
     }
 
     async fn step(&mut self, step: &Step) -> Result<(), String> {
@@ -222,7 +227,8 @@ impl<'a> Play<'a> {
             Step::Connect(step) => {
                 let name = self.named(&step.connect);
                 let command = json!({
-                    "client": name, "addresses": [self.another(step.address.as_deref()).await?], "options": step.options,
+                    "client": name, "options": step.options,
+                    "addresses": [self.another(step.address.as_deref()).await?],
                 });
                 let began = Instant::now();
                 let reply = client.peer.ask("connect", command).await?;
@@ -282,6 +288,7 @@ impl<'a> Play<'a> {
                 } else {
                     self.server()?
                 };
+                self.client_gone |= step.exit == "client";
                 // It may be gone before it has answered.
                 let _ = party.peer.send("exit", json!({"how": step.how})).await?;
                 Ok(())
@@ -301,7 +308,7 @@ impl<'a> Play<'a> {
         }
     }
 
-    async fn address(&self) -> Result<String, String> {
+    pub(crate) async fn address(&self) -> Result<String, String> {
         let address = self.server()?.peer.must("address", json!({})).await?;
         address["address"]
             .as_str()
@@ -333,7 +340,12 @@ impl<'a> Play<'a> {
 
     // ------------------------------------------------------------ calls
 
-    fn command(&self, call: &Call, target: &str, method: &Method) -> Result<Value, String> {
+    pub(crate) fn command(
+        &self,
+        call: &Call,
+        target: &str,
+        method: &Method,
+    ) -> Result<Value, String> {
         let (service, name) = split(target)?;
         let mut metadata: HashMap<&str, Value> = call
             .sends
@@ -457,7 +469,7 @@ impl<'a> Play<'a> {
         Ok(())
     }
 
-    fn same(&self, ty: &Value, found: &Value, expected: &Value) -> Result<(), String> {
+    pub(crate) fn same(&self, ty: &Value, found: &Value, expected: &Value) -> Result<(), String> {
         let found = self.suite.types.neutral(ty, found, true)?;
         let expected = self.suite.types.neutral(ty, expected, true)?;
         if matches(&found, &expected) {
@@ -616,152 +628,6 @@ impl<'a> Play<'a> {
         match step.count {
             Some(count) if event["count"] != count => Err(format!("the event is {event}")),
             _ => Ok(()),
-        }
-    }
-
-    // ------------------------------------------------------------ tables
-
-    fn same_services(&self, offered: &Value) -> Result<(), String> {
-        let mut problems = Vec::new();
-        let offered = offered.as_array().cloned().unwrap_or_default();
-        for service in &self.suite.services {
-            let expected = json!([service.name, service.version, service.id, service.scope]);
-            if !offered.contains(&expected) {
-                let found = offered
-                    .iter()
-                    .find(|each| each[0] == service.name.as_str() && each[1] == service.version);
-                problems.push(format!(
-                    "{expected} is offered as {}",
-                    found.unwrap_or(&Value::Null)
-                ));
-            }
-        }
-        if offered.len() != self.suite.services.len() {
-            problems.push(format!("{} services are offered", offered.len()));
-        }
-        if problems.is_empty() {
-            Ok(())
-        } else {
-            Err(problems.join("; "))
-        }
-    }
-
-    fn same_contracts(
-        &self,
-        outcomes: &Value,
-        failing: &HashMap<String, String>,
-    ) -> Result<(), String> {
-        let mut problems = Vec::new();
-        let outcomes = outcomes.as_array().cloned().unwrap_or_default();
-        if outcomes.len() != self.suite.services.len() {
-            problems.push(format!("the client knows {} services", outcomes.len()));
-        }
-        for outcome in outcomes {
-            let name = outcome[0].as_str().unwrap_or_default();
-            let result = outcome[2].as_str().unwrap_or_default();
-            let right = match failing.get(name) {
-                Some(part) => result.contains(part.as_str()),
-                None => result == "ok",
-            };
-            if !right {
-                problems.push(format!("{name}: {result}"));
-            }
-        }
-        if problems.is_empty() {
-            Ok(())
-        } else {
-            Err(problems.join("; "))
-        }
-    }
-
-    async fn values(&mut self, group: &str) -> Result<(), String> {
-        let (client, server) = (self.client()?, self.server()?);
-        let method = self.suite.method("Values", None, group)?;
-        let rows = self
-            .suite
-            .values
-            .get(group)
-            .ok_or_else(|| format!("the table of values has no {group}"))?;
-        let mut problems = Vec::new();
-        for (at, row) in rows.iter().enumerate() {
-            if row.not_in.contains(&client.peer.language) {
-                continue;
-            }
-            let sent = crate::raw::echo::given(&self.suite.types, &method, &row.value)?;
-            let call = Call {
-                start: None,
-                open: None,
-                call: None,
-                version: None,
-                request: sent.clone(),
-                sends: HashMap::new(),
-                session: None,
-                client: None,
-                key: Some(format!("{group}{at}")),
-                timeout_ms: None,
-                compress: None,
-                beforehand: false,
-                outcome: Outcome::default(),
-            };
-            let command = self.command(&call, &format!("Values.{group}"), &method)?;
-            let reply = client.peer.ask("call", command).await?;
-            if let Err(problem) = fails(&reply, row.fails.as_ref()) {
-                problems.push(format!("{}: {problem}", row.name));
-            } else if row.fails.is_none() {
-                let value = crate::raw::echo::value_of(&method, &sent);
-                let key = self.key_of(call.key.as_ref());
-                let command = json!({"key": key, "type": method.response});
-                let seen = server.peer.must("seen", command).await?;
-                let (types, ty) = (&self.suite.types, &method.response);
-                let hold = |language: &Language, value: &Value| language.holds(types, ty, value);
-                let expected = hold(server.language, &hold(client.language, &value));
-                let both = self
-                    .same(ty, &seen["value"], &expected)
-                    .map_err(|problem| format!("the server: {problem}"))
-                    .and_then(|()| {
-                        let expected = hold(client.language, &expected);
-                        self.same(ty, &reply["ok"]["response"], &expected)
-                    });
-                if let Err(problem) = both {
-                    problems.push(format!("{}: {problem}", row.name));
-                }
-            }
-        }
-        if problems.is_empty() {
-            Ok(())
-        } else {
-            Err(problems.join("\n    "))
-        }
-    }
-
-    async fn echo(&mut self, side: &str, only: Option<&str>) -> Result<(), String> {
-        let groups: Vec<&String> = self
-            .suite
-            .values
-            .keys()
-            .filter(|group| only.is_none_or(|only| only == *group))
-            .collect();
-        let mut problems = Vec::new();
-        for group in groups {
-            let outcome = if side == "server" {
-                let server = self.server()?;
-                let address = self.address().await?;
-                crate::raw::echo::to_server(self.suite, server.language, &address, group).await
-            } else {
-                let client = self.client()?;
-                let name = self.named(group);
-                let serving =
-                    crate::raw::echo::to_client(self.suite, client, &name, &self.form, group);
-                serving.await
-            };
-            if let Err(problem) = outcome {
-                problems.push(format!("{group}: {problem}"));
-            }
-        }
-        if problems.is_empty() {
-            Ok(())
-        } else {
-            Err(problems.join("\n    "))
         }
     }
 }

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::Poll;
 use std::time::Instant;
 
 use serde_json::{Value, json};
@@ -157,18 +158,30 @@ impl Runner {
                 }
             }
         }
-        for name in &names {
-            if self.selection.proxy.is_some() {
-                break;
+        if self.selection.proxy.is_none() {
+            // These wait for time limits most of the time, so the languages go beside each other, with programs of
+            // their own.
+            drop(programs);
+            let beside = names.iter().map(|name| self.raw_both_ways(name)).collect();
+            for each in together(beside).await {
+                let each = each?;
+                tally.passed += each.passed;
+                tally.failed += each.failed;
             }
-            if self.selection.pairs("raw", name) {
-                self.raw(&mut programs, name, Between::RawClient, &mut tally)
-                    .await?;
-            }
-            if self.selection.pairs(name, "raw") {
-                self.raw(&mut programs, name, Between::RawServer, &mut tally)
-                    .await?;
-            }
+        }
+        Ok(tally)
+    }
+
+    async fn raw_both_ways(&self, name: &str) -> Result<Tally, String> {
+        let mut tally = Tally::default();
+        let mut programs = Programs::default();
+        if self.selection.pairs("raw", name) {
+            self.raw(&mut programs, name, Between::RawClient, &mut tally)
+                .await?;
+        }
+        if self.selection.pairs(name, "raw") {
+            self.raw(&mut programs, name, Between::RawServer, &mut tally)
+                .await?;
         }
         Ok(tally)
     }
@@ -301,10 +314,10 @@ impl Runner {
                 key.clone(),
             );
             let played = play.all(&scenario.steps).await;
+            let gone = play.client_is_gone();
             let ended = play.end().await;
-            let left = client.ask("disconnect", json!({"client": main})).await;
-            if !client.ended() {
-                left?;
+            if !gone {
+                client.ask("disconnect", json!({"client": main})).await?;
             }
             if let Some(proxy) = proxy {
                 proxy.close().await;
@@ -453,4 +466,26 @@ fn with_transcript(error: String, peers: &[&Peer]) -> String {
         }
     }
     out
+}
+
+/// Waits for all of several futures at once.
+async fn together<T, F: Future<Output = T>>(futures: Vec<F>) -> Vec<T> {
+    let mut waiting: Vec<_> = futures
+        .into_iter()
+        .map(|future| (Box::pin(future), None))
+        .collect();
+    std::future::poll_fn(move |context| {
+        for (future, done) in &mut waiting {
+            if done.is_none()
+                && let Poll::Ready(value) = future.as_mut().poll(context)
+            {
+                *done = Some(value);
+            }
+        }
+        match waiting.iter().all(|(_, done)| done.is_some()) {
+            true => Poll::Ready(waiting.drain(..).filter_map(|(_, done)| done).collect()),
+            false => Poll::Pending,
+        }
+    })
+    .await
 }

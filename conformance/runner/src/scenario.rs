@@ -187,7 +187,8 @@ steps! {
     Connect {
         /// The name.
         connect: String,
-        /// `nobody`: an address at which nobody is. `typo`: the server's with a character changed. Otherwise the server's.
+        /// `nobody`: an address at which nobody is. `typo`: the server's with a character changed. Otherwise the
+        /// server's.
         address: Option<String>,
         /// Options of the client.
         #[serde(default = "empty")] options: Value,
@@ -423,7 +424,7 @@ struct Contract {
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Contracts_ {
+struct ContractTable {
     #[serde(rename = "about")]
     _about: String,
     contracts: Vec<Contract>,
@@ -520,7 +521,7 @@ impl Suite {
         let path = directory.join("tables").join("contracts.json");
         let text = std::fs::read_to_string(&path)
             .map_err(|error| format!("{}: {error}", path.display()))?;
-        let table: Contracts_ =
+        let table: ContractTable =
             serde_json::from_str(&text).map_err(|error| format!("{}: {error}", path.display()))?;
         let mut types = Types::default();
         let mut services = Vec::new();

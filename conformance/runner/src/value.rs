@@ -1,7 +1,9 @@
 //! Values in the neutral form of the line protocol, and as MessagePack, both by their declared type.
 //!
-//! Written from docs/spec/values.md; nothing here comes from the core. The neutral form (conformance/README.md): integers are
-//! decimal text, floats the hex digits of their 64 bits, bytes hex, times decimal nanoseconds, maps lists of pairs, and what
+//! Written from docs/spec/values.md; nothing here comes from the core. The neutral form (conformance/README.md):
+//! integers are
+//! decimal text, floats the hex digits of their 64 bits, bytes hex, times decimal nanoseconds, maps lists of
+//! pairs, and what
 //! is `any` an object whose one key names the kind.
 
 use std::collections::HashMap;
@@ -139,7 +141,8 @@ impl Types {
             .collect()
     }
 
-    /// The neutral form of a value as it stands in a table or as a peer sent it. With `whole`, optional fields that are absent
+    /// The neutral form of a value as it stands in a table or as a peer sent it. With `whole`, optional fields
+    /// that are absent
     /// have the defaults of the peers' types, and what has no order is sorted, so that two values can be compared.
     pub fn neutral(&self, ty: &Value, value: &Value, whole: bool) -> Result<Value, String> {
         // What `expect::matches` reads stays.

@@ -1,6 +1,7 @@
 //! The Rust peer of the conformance suite: a client or a server that does what the runner asks.
 //!
-//! One JSON object per line on standard input and output; `conformance/README.md` describes them. It is written against the
+//! One JSON object per line on standard input and output; `conformance/README.md` describes them. It is written
+//! against the
 //! public crate only: dynamic handlers, payloads by serde.
 
 mod client;

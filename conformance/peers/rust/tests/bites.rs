@@ -17,10 +17,11 @@ const LANE: u8 = 3;
 fn play(only: &[&str], flip: Option<Flip>) -> (Tally, String) {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../..");
     let peer = Path::new(env!("CARGO_BIN_EXE_aster-conformance-peer"));
-    let mut selection = Selection::default();
-    selection.only = only.iter().map(|name| (*name).to_owned()).collect();
-    selection.pairs = vec!["rust:rust".to_owned()];
-    selection.proxy = Some(flip);
+    let selection = Selection {
+        only: only.iter().map(|name| (*name).to_owned()).collect(),
+        pairs: vec!["rust:rust".to_owned()],
+        proxy: Some(flip),
+    };
     let lines = Rc::new(RefCell::new(String::new()));
     let kept = lines.clone();
     let report = Box::new(move |line: &str| {

@@ -174,7 +174,7 @@ impl<'a> Raw<'a> {
                 stream.write(&answer).await?;
                 self.streams.insert(control_of(&step.greet), stream);
             }
-            RawStep::Open_(step) => {
+            RawStep::OpenStream(step) => {
                 let bytes = self.build(&step.bytes)?;
                 let mut stream = endpoint::open(self.connection(&step.on)?, step.uni).await?;
                 if let Some(kind) = step.kind {

@@ -71,7 +71,7 @@ raw_steps! {
         instead: Option<Value>,
     }
     /// A stream.
-    Open_ {
+    OpenStream {
         /// Its name.
         stream: String,
         /// The connection.
@@ -257,7 +257,7 @@ impl RawStep {
         // `status`, `stream`, `frame` and the like also occur inside others, so the order matters.
         kinds! {
             "dial" => Dial, "hello" => Hello, "connecting" => Connecting, "connected" => Connected,
-            "accept" => Accept, "greet" => Greet, "stream" => Open_, "take" => Take, "called" => Called,
+            "accept" => Accept, "greet" => Greet, "stream" => OpenStream, "take" => Take, "called" => Called,
             "lane_cancelled" => LaneCancelled, "write" => Write, "dribble" => Dribble, "fin" => Fin,
             "reset" => Reset, "stop" => Stop, "shut" => Shut, "frame" => Frame, "gets" => Gets,
             "status" => Status, "reply" => Reply, "closed" => Closed, "stopped" => Stopped,
