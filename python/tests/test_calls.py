@@ -219,6 +219,39 @@ async def test_C2_the_calls_limit_goes_before_the_methods_and_a_typed_clients_ow
         assert await client.client(limited(None, name="Free")).left() == -1
 
 
+async def test_C2_nested_calls_inherit_what_is_left() -> None:
+    later: list[asyncio.Task[float]] = []
+    answered = asyncio.Event()
+
+    @service(name="Outer", version=1)
+    class Outer:
+        @rpc
+        async def through(self, own: float) -> float:
+            inner = client.proxy("Limited")
+            left: float = await (inner.with_options(timeout=own).left() if own else inner.left())
+            return left
+
+        @rpc
+        async def left_behind(self) -> None:
+            later.append(asyncio.create_task(self.after_the_answer()))
+
+        async def after_the_answer(self) -> float:
+            await answered.wait()
+            left: float = await client.proxy("Limited").left()
+            return left
+
+    async with pair(limited(50)(), Outer()) as (client, _):
+        outer = client.proxy("Outer")
+        assert 40 < await outer.through(own=0.0) <= 50, "nothing to inherit: the method's own limit"
+        bounded = outer.with_options(timeout=20)
+        assert 15 < await bounded.through(own=0.0) <= 20
+        assert 15 < await bounded.through(own=100.0) <= 20, "no time limit of its own reaches beyond"
+        assert 5 < await bounded.through(own=10.0) <= 10, "one that is shorter holds"
+        await bounded.left_behind()
+        answered.set()
+        assert 40 < await later[0] <= 50, "what a handler leaves running is nobody's call"
+
+
 async def test_C2_timeout_of_the_method_cancels_its_handler_in_all_forms() -> None:
     def make(limit: Optional[float]) -> Any:
         cancelled: list[str] = []

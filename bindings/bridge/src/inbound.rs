@@ -228,8 +228,12 @@ impl InboundCall {
         self.request.as_ref()
     }
 
-    /// Milliseconds until its deadline, 0 once that has passed; `None` if it has no deadline.
+    /// Milliseconds until its deadline, 0 once that has passed; `None` if it has no deadline, or has been answered: what a
+    /// handler leaves running is nobody's call any more.
     pub fn time_left_ms(&self) -> Option<f64> {
+        if self.port.runtime.is_forked() || lock(&self.answering).ended {
+            return None;
+        }
         self.deadline.map(|deadline| {
             deadline
                 .saturating_duration_since(Instant::now())

@@ -114,6 +114,8 @@ impl Endpoint {
 pub struct Call {
     /// The call's deadline, from now.
     pub timeout_ms: Option<u64>,
+    /// What is left to the call that is being served, on whose behalf this one is made.
+    pub within_ms: Option<u64>,
     /// Request metadata.
     pub metadata: Metadata,
     /// Whether large messages of it are compressed.
@@ -128,6 +130,7 @@ impl Call {
     pub(crate) fn into_engine(self) -> aster::CallOptions {
         let mut options = aster::CallOptions::new();
         options.timeout = self.timeout_ms.map(Duration::from_millis);
+        options.within = self.within_ms.map(Duration::from_millis);
         options.metadata = self.metadata;
         options.compress = self.compress;
         options.session = self.session.map(|session| session.engine);

@@ -199,6 +199,8 @@ pub(crate) fn call_options_from_py(given: Option<&Bound<'_, PyDict>>) -> PyResul
             options.dynamic = option("dynamic", &value)?.unwrap_or_default();
         } else if key.is(intern!(py, "timeout_ms")) {
             bridge.timeout_ms = option("timeout_ms", &value)?;
+        } else if key.is(intern!(py, "within_ms")) {
+            bridge.within_ms = option("within_ms", &value)?;
         } else if key.is(intern!(py, "session")) {
             bridge.session =
                 option::<PyRef<'_, Session>>("session", &value)?.map(|session| session.for_call());
@@ -207,6 +209,7 @@ pub(crate) fn call_options_from_py(given: Option<&Bound<'_, PyDict>>) -> PyResul
             match key.as_str() {
                 "dynamic" => options.dynamic = option(&key, &value)?.unwrap_or_default(),
                 "timeout_ms" => bridge.timeout_ms = option(&key, &value)?,
+                "within_ms" => bridge.within_ms = option(&key, &value)?,
                 "metadata" if value.is_none() => {}
                 "metadata" => bridge.metadata = metadata_from_py(&value)?,
                 "compress" => bridge.compress = option(&key, &value)?,

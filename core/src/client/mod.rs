@@ -48,6 +48,8 @@ pub struct CallOptions {
     /// The longest it may take. Default: the method's, else the client's, else none. The server's word for the method
     /// holds beside it: whichever is over first ends the call.
     pub timeout: Option<Duration>,
+    /// What is left to the call on whose behalf this one is made. It bounds any time limit. Default: nothing bounds it.
+    pub within: Option<Duration>,
     /// Metadata for the server.
     pub metadata: Metadata,
     /// Whether messages of 4 KiB and more are compressed, in both directions. Default: the client's.
@@ -67,8 +69,9 @@ impl CallOptions {
 
 /// A client of one server, or of one of several that are equal; or of a peer that called ([`Caller::client`]).
 ///
-/// It connects again by itself when the connection is lost, at once if it has services of its own, else with the next call. A call that was never sent, or that is idempotent, is made
-/// again; any other fails `UNAVAILABLE` and says whether it may have run.
+/// It connects again by itself when the connection is lost, at once if it has services of its own, else with the next
+/// call. A call that was never sent, or that is idempotent, is made again; any other fails `UNAVAILABLE` and says whether
+/// it may have run.
 #[derive(Clone)]
 pub struct Client(Arc<Inner>);
 
@@ -404,10 +407,14 @@ impl Client {
     }
 
     fn deadline(&self, method: &Method, options: &CallOptions) -> Option<Instant> {
-        let timeout = options
+        let own = options
             .timeout
             .or(method.timeout())
-            .or(self.0.options.timeout)?;
+            .or(self.0.options.timeout);
+        let timeout = match (own, options.within) {
+            (Some(own), Some(within)) => own.min(within),
+            (own, within) => own.or(within)?,
+        };
         Instant::now().checked_add(timeout)
     }
 

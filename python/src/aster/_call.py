@@ -7,6 +7,7 @@ from typing import Any, Awaitable, Callable, Optional, Protocol, Union
 
 from . import _native
 from ._codec import Codec, translate_decode_error
+from ._context import current_call
 from ._errors import REFUSALS, InvalidArgument, RpcError, UsageError
 from ._mirror import unwritable
 from ._options import CALL_OPTIONS, call_options
@@ -184,7 +185,8 @@ class RemoteCall:
             and binding.pattern is Pattern.UNARY
             and not binding.parameters
         ):
-            return binding.unary(args[0], binding.options)
+            options = binding.options if current_call.get(None) is None else call_options(binding.options, {})
+            return binding.unary(args[0], options)
         return self._call(binding, args, kwargs)
 
     def stream(self, *args: Any, **kwargs: Any) -> ResponseStream[Any]:
@@ -239,7 +241,7 @@ class RemoteCall:
             return call_client_stream(binding, args[0], call_options(binding.options, {**self._given, **kwargs}))
         self._require(binding, Pattern.UNARY)
         request, given = self._arguments(binding, args, kwargs)
-        return binding.unary(request, call_options(binding.options, given) if given else binding.options)
+        return binding.unary(request, call_options(binding.options, given))
 
     def _require(self, binding: Binding, pattern: Pattern) -> None:
         if binding.pattern is not pattern:

@@ -18,6 +18,13 @@ current_call: contextvars.ContextVar[_native.Call] = contextvars.ContextVar("ast
 """The native call being served, set by the dispatcher in each handler's own context."""
 
 
+def time_left_ms() -> Optional[int]:
+    """What is left to the call being served here, which bounds the calls it makes; None where there is no such bound."""
+    call = current_call.get(None)
+    left = None if call is None else call.time_left_ms()
+    return None if left is None else int(left)
+
+
 class CallContext:
     """The call a handler is serving: who called, with what, for how long.
 
@@ -101,7 +108,8 @@ class CallContext:
     @property
     def time_left(self) -> Optional[float]:
         """Seconds until the call is ended: at the caller's deadline or the method's own `timeout=`, whichever comes
-        first. 0 from then on; None if there is neither."""
+        first. 0 from then on; None if there is neither, or the call has been answered. Calls made by the handler, and by
+        tasks that it starts, end by then too."""
         left = self._call.time_left_ms()
         return None if left is None else left / 1000
 

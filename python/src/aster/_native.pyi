@@ -155,7 +155,8 @@ class Client:
     def session_closed(self, session_key: int) -> None: ...
     def close(self) -> Future[None]: ...
     # `decode` runs in `drain`; what it raises becomes the future's exception. Cancelling the future cancels the call. Options:
-    # timeout_ms, metadata, compress, session, info, dynamic (refuse fields that the contract does not know).
+    # timeout_ms, within_ms (what is left to the call being served: a bound beside all others), metadata, compress, session,
+    # info, dynamic (refuse fields that the contract does not know).
     def unary(
         self, method: Method, payload: bytes, decode: Callable[[bytes], Any], options: Optional[dict[str, Any]]
     ) -> Future[Any]: ...

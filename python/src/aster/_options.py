@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from typing import Any, Mapping, Optional, Union
 
+from ._context import time_left_ms
 from ._describe import milliseconds
 from ._errors import ConfigurationError, UsageError
 
@@ -52,9 +53,15 @@ def endpoint_options(
     return {name: value for name, value in options.items() if value is not None}
 
 
-def call_options(base: Optional[Mapping[str, Any]], given: Mapping[str, Any]) -> Optional[dict[str, Any]]:
-    """`base`, which is in the core's form already, with a call's own keywords on top."""
+def call_options(base: Optional[dict[str, Any]], given: Mapping[str, Any]) -> Optional[dict[str, Any]]:
+    """`base`, which is in the core's form already, with a call's own keywords on top, and the time that is left to the
+    call being served here, if one is: a nested call inherits its deadline."""
+    left = time_left_ms()
+    if not given and left is None:
+        return base
     options = dict(base or {})
+    if left is not None:
+        options["within_ms"] = left
     for name, value in given.items():
         if name not in CALL_OPTIONS:
             raise UsageError(
