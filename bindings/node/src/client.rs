@@ -233,12 +233,12 @@ impl Port {
                 let failure = match begun {
                     Ok(Ok(())) => continue,
                     Ok(Err(failure)) => failure,
-                    Err(panic) => Failure::here(Code::INTERNAL, panicked(&*panic), ""),
+                    Err(panic) => Box::new(Failure::here(Code::INTERNAL, panicked(&*panic), "")),
                 };
                 ended = true;
                 self.state.left.borrow_mut().push_back(Event::Completed {
                     ticket,
-                    outcome: aster_bridge::Outcome::Failed(Box::new(failure)),
+                    outcome: aster_bridge::Outcome::Failed(failure),
                 });
             }
             Ok(ended)
@@ -247,19 +247,17 @@ impl Port {
 }
 
 impl State {
-    fn begin(&self, submit: &Submit<'_>) -> std::result::Result<(), Failure> {
+    fn begin(&self, submit: &Submit<'_>) -> std::result::Result<(), Box<Failure>> {
         let methods = self.methods.borrow();
         let clients = self.clients.borrow();
         let gone = || {
-            Failure::of_bridge(
-                &aster_bridge::BridgeError::Closed("this client".to_owned()),
-                "",
-            )
+            let closed = aster_bridge::BridgeError::Closed("this client".to_owned());
+            Box::new(Failure::of_bridge(&closed, ""))
         };
         let method = methods.get(submit.method as usize).ok_or_else(gone)?;
         let client = clients.get(submit.client as usize).ok_or_else(gone)?;
         let place = method.bridge.place();
-        let wrong = |text: String| Failure::here(Code::INVALID_ARGUMENT, text, place);
+        let wrong = |text: String| Box::new(Failure::here(Code::INVALID_ARGUMENT, text, place));
         let dynamic = submit.options.flags & DYNAMIC != 0;
         let request = method
             .bridge
@@ -270,7 +268,7 @@ impl State {
             .map_err(|error| wrong(error.reason))?;
         client
             .unary(&method.bridge, request, options, submit.ticket.into())
-            .map_err(|error| Failure::of_bridge(&error, place))
+            .map_err(|error| Box::new(Failure::of_bridge(&error, place)))
     }
 
     /// The options of a call with its session.
