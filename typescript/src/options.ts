@@ -123,7 +123,8 @@ export function callOptions(
   if (given !== undefined) addGiven(where, options, given);
   if (left !== null) {
     const remaining = Math.max(0, Math.floor(left));
-    options.timeoutMs = options.timeoutMs === undefined ? remaining : Math.min(options.timeoutMs, remaining);
+    if (options.timeoutMs === undefined) options.withinMs = remaining;
+    else options.timeoutMs = Math.min(options.timeoutMs, remaining);
   }
   return options;
 }

@@ -233,7 +233,13 @@ describe("contexts", () => {
   const seen: Record<string, unknown> = {};
   const Ctx = defineService({
     name: "Ctx",
-    methods: { parent: rpc(Empty, t.f64), child: rpc(Empty, t.f64.nullable()), later: rpc(Empty, t.bool) },
+    methods: {
+      parent: rpc(Empty, t.f64),
+      hurrying: rpc(Empty, t.f64),
+      child: rpc(Empty, t.f64.nullable()),
+      hurried: rpc(Empty, t.f64.nullable(), { timeoutMs: 10_000 }),
+      later: rpc(Empty, t.bool),
+    },
   });
   let b: Both;
   before(async () => {
@@ -245,7 +251,9 @@ describe("contexts", () => {
     await using pair = await testPair([
       Ctx.implement({
         parent: async () => (await pair.client.client(Ctx).child({})) ?? -1,
+        hurrying: async () => (await pair.client.client(Ctx).hurried({})) ?? -1,
         child: (_request, context) => context.timeLeftMs,
+        hurried: (_request, context) => context.timeLeftMs,
         later: async (_request, context) => {
           await new Promise((resolve) => setTimeout(resolve, 1));
           const inner = CallContext.current();
@@ -258,7 +266,9 @@ describe("contexts", () => {
     assert.match(String(seen.peer), /^[0-9a-f]{64}$/);
     assert.equal(await pair.client.client(Ctx).parent({}), -1, "no limit, none to inherit");
     const left = await pair.client.client(Ctx).parent({}, { timeoutMs: 30_000 });
-    assert.ok(left > 0 && left <= 30_000, String(left));
+    assert.ok(left > 10_000 && left <= 30_000, String(left));
+    const less = await pair.client.client(Ctx).hurrying({}, { timeoutMs: 30_000 });
+    assert.ok(less > 0 && less <= 10_000, `a method's own shorter limit holds: ${less}`);
   });
 
   test("S5 outside of a handler there is no current call", () => {

@@ -7,7 +7,9 @@ use napi::bindgen_prelude::{Object, Uint8Array};
 use napi_derive::napi;
 
 use crate::fault::{Fault, Result, misuse};
-use crate::records::{COMPRESS, COMPRESS_GIVEN, IDEMPOTENT, IDEMPOTENT_GIVEN, Options, entries};
+use crate::records::{
+    COMPRESS, COMPRESS_GIVEN, IDEMPOTENT, IDEMPOTENT_GIVEN, Options, WITHIN, entries,
+};
 
 /// A failed outcome; see `Status` in `typescript/src/native/types.ts`.
 #[napi(object, object_from_js = false, use_nullable = true)]
@@ -104,7 +106,12 @@ pub(crate) fn call_options(given: &Options<'_>) -> Result<options::Call> {
     let mut options = options::Call::default();
     if !given.timeout_ms.is_nan() {
         // JavaScript has seen to it that this is a whole number from 0.
-        options.timeout_ms = Some(given.timeout_ms as u64);
+        let time = Some(given.timeout_ms as u64);
+        if given.flags & WITHIN == 0 {
+            options.timeout_ms = time;
+        } else {
+            options.within_ms = time;
+        }
     }
     if !given.metadata.is_empty() {
         options.metadata = metadata_from(given.metadata)?;

@@ -141,6 +141,8 @@ pub(crate) const COMPRESS_GIVEN: u32 = 2;
 pub(crate) const COMPRESS: u32 = 4;
 pub(crate) const IDEMPOTENT_GIVEN: u32 = 8;
 pub(crate) const IDEMPOTENT: u32 = 16;
+/// The time is what is left to the call being served: a bound, not a limit of this call's own.
+pub(crate) const WITHIN: u32 = 32;
 
 const SUBMIT_HEADER: usize = 40;
 

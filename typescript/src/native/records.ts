@@ -30,6 +30,7 @@ const COMPRESS_GIVEN = 2;
 const COMPRESS = 4;
 const IDEMPOTENT_GIVEN = 8;
 const IDEMPOTENT = 16;
+const WITHIN = 32;
 
 /** The largest buffer that is kept; a larger record gets one of its own. */
 const KEPT = 256 * 1024;
@@ -74,6 +75,11 @@ export function packOptions(options: CallOptions): PackedOptions {
         packed.timeoutMs = wholeMs("timeoutMs", timeout);
         break;
       }
+      case "withinMs":
+        if (options.withinMs === undefined) break;
+        packed.timeoutMs = wholeMs("withinMs", options.withinMs);
+        packed.flags |= WITHIN;
+        break;
       case "dynamic":
         if (options.dynamic) packed.flags |= DYNAMIC;
         break;

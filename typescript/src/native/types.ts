@@ -54,6 +54,8 @@ export interface EndpointOptions {
 
 export interface CallOptions {
   timeoutMs?: number | undefined;
+  /** What is left to the call being served: a bound beside the method's and the client's limits. Not with `timeoutMs`. */
+  withinMs?: number | undefined;
   metadata?: Metadata | undefined;
   compress?: boolean | undefined;
   session?: Session | undefined;
