@@ -71,6 +71,8 @@ def test_S8_streams(client: BlockingClient) -> None:
         assert next(channel) == Text("A")
         channel.half_close()
         assert list(channel) == []
+    with pytest.raises(DeadlineExceeded), proxy.greet.with_options(timeout=0).bidi() as channel:
+        next(channel)
     for each in proxy.tail.stream({}):
         assert each == {"text": "first"}
         break

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import math
 import time
 import weakref
 from collections.abc import AsyncIterator
@@ -131,6 +132,54 @@ async def test_C1_options_by_with_options_and_by_keyword(both: Pair) -> None:
     assert (await dynamic.about({"text": ""}))["time_left"] is None
     with pytest.raises(UsageError, match="'tiemout' is not an option"):
         await dynamic.about({"text": ""}, tiemout=1)
+
+
+async def test_C1_with_options_holds_in_every_form_and_none_by_keyword_takes_nothing_away() -> None:
+    @service(name="Seen", version=1)
+    class Seen:
+        """Every form tells the options that reached the handler."""
+
+        @rpc
+        async def unary(self, req: Text, ctx: CallContext) -> Text:
+            return self.seen(ctx)
+
+        @server_stream
+        async def down(self, req: Text, ctx: CallContext) -> AsyncIterator[Text]:
+            yield self.seen(ctx)
+
+        @client_stream
+        async def up(self, items: AsyncIterator[Text], ctx: CallContext) -> Text:
+            return self.seen(ctx)
+
+        @bidi_stream
+        async def both_ways(self, items: AsyncIterator[Text], ctx: CallContext) -> AsyncIterator[Text]:
+            yield self.seen(ctx)
+
+        def seen(self, ctx: CallContext) -> Text:
+            assert ctx.time_left is not None
+            return Text(f"{ctx.metadata['k']}, {60 * math.ceil(ctx.time_left / 60)} s")
+
+    async def every_form(remote: Any, **options: Any) -> set[str]:
+        answers = [await remote.unary(Text(), **options), await remote.up([Text()], **options)]
+        answers.extend([each async for each in remote.down.stream(Text(), **options)])
+        async with remote.both_ways.bidi(**options) as channel:
+            answers.append(await channel.__anext__())
+        assert len(answers) == 4
+        return {each.text for each in answers}
+
+    nothing = {"timeout": None, "metadata": None, "compress": None, "info": None}
+    async with pair(Seen()) as (client, _):
+        remote = client.client(Seen).with_options(timeout=120, metadata={"k": "1"})  # type: ignore[attr-defined]
+        assert await every_form(remote) == {"1, 120 s"}
+        assert await every_form(remote, **nothing) == {"1, 120 s"}
+        assert await every_form(remote.with_options(**nothing)) == {"1, 120 s"}
+        assert await every_form(remote, timeout=60) == {"1, 60 s"}, "one that is given replaces only itself"
+        assert await every_form(remote.with_options(metadata={"k": "2"})) == {"2, 120 s"}
+        chained = remote.both_ways.with_options(timeout=60).with_options(metadata={"k": "3"}).with_options(**nothing)
+        async with chained.bidi() as channel:
+            assert await channel.__anext__() == Text("3, 60 s")
+        with pytest.raises(UsageError, match="'tiemout' is not an option"):
+            await remote.unary(Text(), tiemout=None)
 
 
 async def test_C1_compression_per_call(both: Pair) -> None:

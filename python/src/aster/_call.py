@@ -10,7 +10,7 @@ from ._codec import Codec, translate_decode_error
 from ._context import current_call
 from ._errors import REFUSALS, InvalidArgument, RpcError, UsageError
 from ._mirror import unwritable
-from ._options import CALL_OPTIONS, call_options
+from ._options import CALL_OPTIONS, call_options, merged
 from ._service import Pattern
 from ._shapes import Shape, StructKind, StructShape
 from ._streams import BidiChannel, ResponseStream, call_client_stream
@@ -161,9 +161,7 @@ class RemoteCall:
         """The same method with options for every call made through what is returned: `timeout` in seconds, `metadata`,
         `compress`, and `info`, a `CallInfo` that is filled with the response's metadata."""
         given = {"timeout": timeout, "metadata": metadata, "compress": compress, "info": info}
-        return RemoteCall(
-            self._name, self._binder, {**self._given, **{k: v for k, v in given.items() if v is not None}}
-        )
+        return RemoteCall(self._name, self._binder, merged(self._given, given))
 
     def forget(self) -> None:
         """Drops the binding; the next call looks at the contract again."""
@@ -212,7 +210,7 @@ class RemoteCall:
 
         def start(binding: Binding) -> _native.ClientCall:
             self._require(binding, Pattern.BIDI_STREAM)
-            return binding.client.stream(binding.native, call_options(binding.options, {**self._given, **given}))
+            return binding.client.stream(binding.native, call_options(binding.options, merged(self._given, given)))
 
         if self._binding is not None:
             self._require(self._binding, Pattern.BIDI_STREAM)
@@ -224,7 +222,7 @@ class RemoteCall:
         """For callers that send by themselves: the binding and the options of a client stream; `UsageError` for another kind."""
         binding = self._binding = await self._binder.later()
         self._require(binding, Pattern.CLIENT_STREAM)
-        return binding, call_options(binding.options, {**self._given, **given})
+        return binding, call_options(binding.options, merged(self._given, given))
 
     async def _call_when_bound(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         binding = self._binding = await self._binder.later()
@@ -238,7 +236,7 @@ class RemoteCall:
                 or isinstance(args[0], dict)
             ):
                 raise UsageError(self._form(binding))
-            return call_client_stream(binding, args[0], call_options(binding.options, {**self._given, **kwargs}))
+            return call_client_stream(binding, args[0], call_options(binding.options, merged(self._given, kwargs)))
         self._require(binding, Pattern.UNARY)
         request, given = self._arguments(binding, args, kwargs)
         return binding.unary(request, call_options(binding.options, given))
@@ -267,13 +265,13 @@ class RemoteCall:
             twice = [each for each in kwargs if each in request and each not in CALL_OPTIONS]
             if twice:
                 raise UsageError(f"{binding.where} got the parameter {twice[0]!r} by position and by keyword")
-            return request, {**self._given, **kwargs}
+            return request, merged(self._given, kwargs)
         if len(args) > 1:
             raise UsageError(
                 f"{binding.where} takes one request by position, or its fields by keyword "
                 f"({_fields(binding.request)}), and got {len(args)} values"
             )
-        return args[0], {**self._given, **kwargs}
+        return args[0], merged(self._given, kwargs)
 
 
 def _fields(shape: Shape) -> str:

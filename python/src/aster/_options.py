@@ -9,7 +9,7 @@ from ._context import time_left_ms
 from ._describe import milliseconds
 from ._errors import ConfigurationError, UsageError
 
-__all__ = ["CALL_OPTIONS", "call_options", "endpoint_options", "seconds"]
+__all__ = ["CALL_OPTIONS", "call_options", "endpoint_options", "merged", "seconds"]
 
 CALL_OPTIONS = ("timeout", "metadata", "compress", "info")
 """The keywords that a call takes beside a request given by position."""
@@ -51,6 +51,15 @@ def endpoint_options(
         "agent": agent,
     }
     return {name: value for name, value in options.items() if value is not None}
+
+
+def merged(earlier: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """A call's keywords over those that `with_options` gave earlier. None says that nothing was given, so it replaces
+    nothing; a keyword that is no option stays, whatever its value, for `call_options` to refuse."""
+    return {
+        **earlier,
+        **{name: value for name, value in given.items() if value is not None or name not in CALL_OPTIONS},
+    }
 
 
 def call_options(base: Optional[dict[str, Any]], given: Mapping[str, Any]) -> Optional[dict[str, Any]]:

@@ -14,6 +14,7 @@ from ._call import Binding, RemoteCall
 from ._codec import Codec, codec_for
 from ._describe import describe_service, read_methods
 from ._errors import AsterError, ContractMismatch, UnknownMethod, UsageError
+from ._options import merged
 from ._service import Pattern, ServiceSpec
 from ._shapes import Shape
 
@@ -316,7 +317,7 @@ class Proxy:
     ) -> Proxy:
         """The same service, and the same session, with options for every call made through what is returned."""
         given = {"timeout": timeout, "metadata": metadata, "compress": compress, "info": info}
-        return Proxy(self._link, {**(self._given or {}), **{k: v for k, v in given.items() if v is not None}})
+        return Proxy(self._link, merged(self._given or {}, given))
 
     async def close(self) -> None:
         """Ends the session that this proxy has with a session service; the next call would begin a new one. Nothing
