@@ -228,8 +228,11 @@ async def test_S6_typed_client_works_with_a_compatible_newer_server() -> None:
 
 async def test_S6_breaking_difference_is_readable() -> None:
     async with pair(Other()) as (client, _):
-        with pytest.raises(ContractMismatch, match=r"m\.request\.a: the client sends i64, the server expects string"):
+        with pytest.raises(
+            ContractMismatch, match=r"m\.request\.a: the client sends i64, the server expects string"
+        ) as caught:
             await client.client(Old).m(Req(1))
+        assert (caught.value.origin, caught.value.may_have_run) == ("client", False), "nothing was sent"
     async with pair(Old()) as (client, _):
         with pytest.raises(ContractMismatch, match="added"):
             await client.client(New).added()

@@ -156,10 +156,12 @@ class ServiceLink:
         if mine.id != contract.id:
             breaking, _ = mine.compare(contract)
             if breaking:
-                raise ContractMismatch(
+                error = ContractMismatch(
                     f"the class {self.spec.cls.__qualname__} and the service {contract.name} version {contract.version} at "
                     f"{native.peer} differ: " + "; ".join(breaking) + ". Use the class that the server was started with"
                 )
+                error.origin, error.may_have_run = "client", False
+                raise error
         # The server's contract goes with each call, since the server runs only what matches its own.
         self._use(contract, self.spec.session, _methods_of_class(self.spec))
 
