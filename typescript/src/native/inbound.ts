@@ -3,7 +3,7 @@
 import { performance } from "node:perf_hooks";
 import { callerClient } from "./client.js";
 import { TAKEN_END, TAKEN_NOTHING } from "./module.js";
-import { alreadyRead, NONE, Pending } from "./pending.js";
+import { alreadyRead, CANCELLED, NONE, Pending } from "./pending.js";
 import type { PortImpl } from "./port.js";
 import { NOTHING, packMetadata } from "./records.js";
 import type { Client, InboundCall, Metadata, Status } from "./types.js";
@@ -173,7 +173,11 @@ export class InboundCallImpl implements InboundCall {
     if (taken instanceof Uint8Array) return taken;
     if (taken === TAKEN_NOTHING) return undefined;
     if (taken === TAKEN_END) return NOTHING;
-    throw port.makeError(taken as Status);
+    const failure = taken as Status;
+    // The requests of a call fail so when it was cancelled, and what says that to the handler may not have been drained
+    // yet: whoever meets this failure has to find the call cancelled.
+    if (failure.code === CANCELLED) port.cancelled(this);
+    throw port.makeError(failure);
   }
 
   wait(): Promise<Uint8Array> {

@@ -384,7 +384,7 @@ export class PortImpl implements Port {
     const calls = this.#calls.splice(0);
     this.#servers.clear();
     clearInterval(this.#keeper);
-    for (const call of calls) this.#cancelled(call);
+    for (const call of calls) this.cancelled(call);
   }
 
   // ---------------------------------------------------------------- the drain
@@ -508,7 +508,7 @@ export class PortImpl implements Port {
         break;
       }
       case records.CANCELLED:
-        this.#cancelled(this.#calls[first]);
+        this.cancelled(this.#calls[first]);
         break;
       case records.SESSION_CLOSED: {
         const reason = second === 0 ? "closed" : second === 1 ? "disconnected" : "shutdown";
@@ -523,7 +523,8 @@ export class PortImpl implements Port {
     }
   }
 
-  #cancelled(call: InboundCallImpl | undefined): void {
+  /** Tells a call's handler, unless it has been told. */
+  cancelled(call: InboundCallImpl | undefined): void {
     try {
       call?.cancel();
     } catch (error) {

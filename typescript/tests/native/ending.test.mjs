@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { ServedCall } from "../../dist/context.js";
 import {
   CODE,
   contractOf,
@@ -111,6 +112,40 @@ test("C3 cancelling a stream reaches the handler, whoever waits and whoever does
   quiet.cancel();
   assert.throws(() => quiet.take(), { code: CODE.CANCELLED });
   await until(() => cancelled.length === 2, "both cancellations");
+});
+
+test("C3 whoever meets the failure of a cancelled call's requests finds its signal aborted", async () => {
+  const seen = deferred();
+  let stream;
+  const { client, method } = await pair({
+    async total(call) {
+      let told = 0;
+      call.onCancel(() => told++);
+      await call.wait();
+      stream.cancel();
+      // The turn does not end until the requests have failed: nothing that the I/O thread says is drained before.
+      let failure;
+      for (const giveUp = performance.now() + 20_000; failure === undefined && performance.now() < giveUp; ) {
+        try {
+          call.take();
+        } catch (error) {
+          failure = error;
+        }
+      }
+      // Read for the first time here.
+      const { signal } = new ServedCall(call, "Test", "total");
+      const at = { code: failure?.code, cancelled: call.cancelled, aborted: signal.aborted, told };
+      await unary("add", { a: 1, b: 2 }); // what was to be drained has been
+      seen.resolve([at, told]);
+    },
+    add: (call, { a, b }) => call.reply(encode(a + b)),
+  });
+  const unary = (name, request) => client.unary(method(name), encode(request), decode, null);
+  stream = client.stream(method("total"), null);
+  stream.send(GIVEN);
+  const [at, told] = await seen.promise;
+  assert.deepEqual(at, { code: CODE.CANCELLED, cancelled: true, aborted: true, told: 1 });
+  assert.equal(told, 1, "once");
 });
 
 test("C2 a deadline ends the call here, cancels the handler there, and is told to it", async () => {
