@@ -1,6 +1,6 @@
 /** Clients, their methods, sessions and calls. */
 
-import { CANCELLED, closedStatus, Pending, statusHere } from "./pending.js";
+import { CANCELLED, closedStatus, fillInfo, Pending, statusHere } from "./pending.js";
 import type { PortImpl } from "./port.js";
 import { NO_OPTIONS, type PackedOptions, packOptions, wholeMs } from "./records.js";
 import { ClientCallImpl } from "./stream.js";
@@ -199,6 +199,8 @@ export class ClientImpl implements Client {
     let pending!: Pending;
     const promise = new Promise<T>((resolve, reject) => {
       pending = new Pending(resolve, reject);
+      // For calls that end before they begin.
+      fillInfo(options?.info, null);
       this.#check();
       const implementation = method as MethodImpl;
       const packed = this.pack(options);
@@ -219,6 +221,7 @@ export class ClientImpl implements Client {
   }
 
   stream(method: Method, options: CallOptions | null): ClientCall {
+    fillInfo(options?.info, null);
     this.#check();
     const implementation = method as MethodImpl;
     const packed = this.pack(options);

@@ -32,6 +32,11 @@ export class Pending {
   }
 }
 
+/** A call has ended: its info says what came with the end, and nothing of a call before that had the same object. */
+export function fillInfo(info: CallInfo | null | undefined, answer: CallInfo | null): void {
+  if (info) Object.assign(info, answer ?? { metadata: {}, trailingMetadata: {} });
+}
+
 /** The numbers of the codes that are made here. */
 export const CANCELLED = 1;
 export const INVALID_ARGUMENT = 3;

@@ -17,10 +17,11 @@ import {
   TAKEN_NOTHING,
 } from "./module.js";
 import { endpointOptions } from "./options.js";
-import { CANCELLED, INVALID_ARGUMENT, ignore, Pending, statusHere } from "./pending.js";
+import { CANCELLED, fillInfo, INVALID_ARGUMENT, ignore, Pending, statusHere } from "./pending.js";
 import * as records from "./records.js";
 import { ServerImpl } from "./server.js";
 import type {
+  CallInfo,
   Client,
   Contract,
   EndpointOptions,
@@ -379,6 +380,7 @@ export class PortImpl implements Port {
       if (pending === null) continue;
       // Nobody need be waiting any more.
       pending.excuse();
+      fillInfo(pending.info, null);
       pending.reject(this.#makeError(statusHere(CANCELLED, failure, "")));
     }
     const calls = this.#calls.splice(0);
@@ -471,9 +473,9 @@ export class PortImpl implements Port {
   #answer(ticket: number, payload: Uint8Array, extra: number): void {
     const pending = this.#settle(ticket);
     if (pending === null) return;
-    if (extra > 0 && pending.info !== null) Object.assign(pending.info, this.native.extra(extra - 1));
     let value: unknown;
     try {
+      if (pending.info !== null) fillInfo(pending.info, extra > 0 ? (this.native.extra(extra - 1) as CallInfo) : null);
       value = pending.decode === null ? payload.slice() : pending.decode(payload);
     } catch (error) {
       pending.reject(error);
@@ -500,10 +502,7 @@ export class PortImpl implements Port {
         const status = this.native.extra(second) as Status;
         const pending = this.#settle(first);
         if (pending === null) break;
-        if (pending.info !== null) {
-          pending.info.metadata = status.metadata;
-          pending.info.trailingMetadata = status.trailing;
-        }
+        fillInfo(pending.info, { metadata: status.metadata, trailingMetadata: status.trailing });
         pending.reject(this.#makeError(status));
         break;
       }

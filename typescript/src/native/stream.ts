@@ -2,7 +2,7 @@
 
 import type { ClientImpl, MethodImpl } from "./client.js";
 import { TAKEN_END, TAKEN_NOTHING } from "./module.js";
-import { alreadyRead, CANCELLED, NONE, Pending, statusHere } from "./pending.js";
+import { alreadyRead, CANCELLED, fillInfo, NONE, Pending, statusHere } from "./pending.js";
 import { NOTHING } from "./records.js";
 import type { CallInfo, ClientCall, Metadata, Status } from "./types.js";
 
@@ -137,7 +137,7 @@ export class ClientCallImpl implements ClientCall {
     this.#over = true;
     this.#answer = answer;
     this.#failure = failure;
-    if (this.#info !== null) Object.assign(this.#info, answer);
+    fillInfo(this.#info, answer);
     if (this.#signal !== null && this.#onAbort !== null) this.#signal.removeEventListener("abort", this.#onAbort);
     this.#client.streams.delete(this);
     // A call that has not ended is cancelled by this.

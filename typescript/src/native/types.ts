@@ -63,7 +63,7 @@ export interface CallOptions {
   signal?: AbortSignal | undefined;
   /** Refuse fields that the contract does not know. */
   dynamic?: boolean | undefined;
-  /** Filled with the answer's metadata when the call has ended. */
+  /** Emptied when the call begins, and filled with the answer's metadata when it has ended. */
   info?: CallInfo | undefined;
 }
 

@@ -45,6 +45,37 @@ test("C1 metadata goes both ways, text and bytes, on answers and on failures", a
   assert.match(context, /^Test\.slow at [0-9a-f]{10}/);
 });
 
+test("C1 an info that is used again says nothing of the call before", async () => {
+  const { client, method, unary } = await pair({
+    add(call, { a, b }) {
+      if (a === 0) call.setResponseMetadata({ first: "1" });
+      if (a === 0) call.setTrailingMetadata({ last: "2" });
+      call.reply(encode(a + b));
+    },
+    count: (call) => call.finish(),
+  });
+  const info = { metadata: {}, trailingMetadata: {} };
+  const nothing = { metadata: {}, trailingMetadata: {} };
+  const fill = async () => {
+    await unary("add", { a: 0, b: 2 }, { info });
+    assert.deepEqual(info, { metadata: { first: "1" }, trailingMetadata: { last: "2" } });
+  };
+  await fill();
+  await unary("add", { a: 1, b: 2 }, { info });
+  assert.deepEqual(info, nothing, "an answer without metadata");
+
+  await fill();
+  const stream = client.stream(method("count"), { info });
+  stream.send(encode(1));
+  stream.halfClose();
+  assert.equal((await stream.wait()).length, 0);
+  assert.deepEqual(info, nothing, "a stream without metadata");
+
+  await fill();
+  await assert.rejects(unary("add", { a: 1, b: 2 }, { info, signal: AbortSignal.abort() }), { code: CODE.CANCELLED });
+  assert.deepEqual(info, nothing, "a call that did not begin");
+});
+
 test("C6 an unexpected error is INTERNAL, with its text only if the service exposes it, and an id for the log", async () => {
   for (const exposeErrors of [true, false]) {
     let id;
