@@ -1,10 +1,11 @@
 //! Sessions on both sides of a connection.
 
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use aster_proto::status::{Code, Status};
-use tokio::sync::oneshot;
+use tokio::sync::{Notify, oneshot};
 
 use crate::conn::Conn;
 
@@ -92,6 +93,42 @@ struct Inner {
     service: String,
     implicit: bool,
     state: Mutex<State>,
+    turns: Mutex<Turns>,
+    /// A turn has ended.
+    next: Notify,
+}
+
+/// Unary calls that could not be issued at once, by the order in which they were made.
+#[derive(Default)]
+struct Turns {
+    made: u64,
+    waiting: BTreeSet<u64>,
+}
+
+/// The place of a unary call among those of its session. Dropped when the call is issued, or given up before.
+pub(crate) struct Turn {
+    session: Session,
+    number: u64,
+}
+
+impl Turn {
+    /// Waits until every call made before has been issued or given up.
+    pub(crate) async fn come(&self) {
+        loop {
+            let next = self.session.0.next.notified();
+            if self.session.turns().waiting.first() == Some(&self.number) {
+                return;
+            }
+            next.await;
+        }
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        self.session.turns().waiting.remove(&self.number);
+        self.session.0.next.notify_waiters();
+    }
 }
 
 enum State {
@@ -120,7 +157,31 @@ impl Session {
             service: service.to_owned(),
             implicit,
             state: Mutex::new(State::Unused),
+            turns: Mutex::default(),
+            next: Notify::new(),
         }))
+    }
+
+    fn turns(&self) -> std::sync::MutexGuard<'_, Turns> {
+        self.0.turns.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether a unary call may be issued at once: no earlier one waits for a connection, a place or its compression.
+    pub(crate) fn is_free(&self) -> bool {
+        self.turns().waiting.is_empty()
+    }
+
+    /// The place of a unary call that can't be issued at once: later ones wait for it.
+    pub(crate) fn turn(&self) -> Turn {
+        let mut turns = self.turns();
+        turns.made += 1;
+        let number = turns.made;
+        turns.waiting.insert(number);
+        drop(turns);
+        Turn {
+            session: self.clone(),
+            number,
+        }
     }
 
     fn state(&self) -> std::sync::MutexGuard<'_, State> {

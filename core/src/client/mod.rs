@@ -267,8 +267,9 @@ impl Client {
             // What is left is shared among the addresses that are left, so that one dead server does not use it up.
             let share = left / u32::try_from(way.addresses.len() - at).unwrap_or(1);
             let outcome = async {
+                let until = Instant::now() + share;
                 let quic = way.net.dial(address, share).await?;
-                Conn::dial(quic, way.registry.clone(), &me).await
+                Conn::dial(quic, way.registry.clone(), &me, until).await
             };
             match outcome.await {
                 Ok(conn) => return Ok(conn),

@@ -15,7 +15,7 @@ use bytes::Bytes;
 
 use super::{CallOptions, Client, Method};
 use crate::call::outbound::{Answer, Failed, check_request_metadata};
-use crate::call::session::Session;
+use crate::call::session::{Session, Turn};
 use crate::codec;
 use crate::compress;
 use crate::conn::Conn;
@@ -162,16 +162,19 @@ impl UnaryCall {
         let small = self.request.len() <= limits::MAX_LANE_MESSAGE
             && self.method.codec() == Codec::MessagePack
             && !(self.compress && self.request.len() >= limits::COMPRESS_THRESHOLD);
+        let session = self.options.session.as_ref();
         if small
             && self.method.pattern() == Pattern::Unary
+            && session.is_none_or(Session::is_free)
             && let Some(conn) = self.client.current()
             && self.fits(&conn.peer_limits())
             && conn.lane.try_place()
         {
             return self.on_lane(&conn, None, false);
         }
+        let turn = session.map(Session::turn);
         let call = self.clone();
-        self.spawn(async move { call.slowly().await }, None);
+        self.spawn(async move { call.slowly(turn).await }, None);
     }
 
     /// Whether the peer takes a call of this size, as far as can be told without a look at its message's wire form.
@@ -260,7 +263,7 @@ impl UnaryCall {
             Err(failed) if self.may_retry(&failed.status) => {
                 let call = self.clone();
                 // In a task: the end of a connection is being told while this runs.
-                self.spawn(async move { call.slowly().await }, None);
+                self.spawn(async move { call.slowly(None).await }, None);
                 return;
             }
             Err(failed) => Err(failed),
@@ -290,8 +293,9 @@ impl UnaryCall {
         state.done.is_some() && state.attempts <= self.client.0.options.retries
     }
 
-    async fn slowly(self: Arc<Self>) {
-        let work = self.clone().attempt();
+    /// `turn`: the call's place among the unary calls of its session.
+    async fn slowly(self: Arc<Self>, turn: Option<Turn>) {
+        let work = self.clone().attempt(turn);
         match self.deadline {
             None => work.await,
             Some(deadline) => {
@@ -306,7 +310,7 @@ impl UnaryCall {
         }
     }
 
-    async fn attempt(self: Arc<Self>) {
+    async fn attempt(self: Arc<Self>, turn: Option<Turn>) {
         let peer = self.client.peer();
         if let Some(Err(status)) = self.options.session.as_ref().map(Session::check) {
             return self.finish(Err(Failed::new(status)), &peer);
@@ -348,6 +352,9 @@ impl UnaryCall {
                 &peer,
             );
         }
+        if let Some(turn) = &turn {
+            turn.come().await;
+        }
         if self.is_done() {
             return;
         }
@@ -360,7 +367,7 @@ impl UnaryCall {
             return self.on_lane(&conn, Some(&message), compressed);
         }
         if self.options.session.is_some() {
-            return self.with_body(conn, message, compressed).await;
+            return self.with_body(conn, message, compressed, turn).await;
         }
         let head = call_head(
             method,
@@ -374,7 +381,13 @@ impl UnaryCall {
     }
 
     /// A large unary call of a session: its header takes its place on the lane, its messages a stream of their own.
-    async fn with_body(self: Arc<Self>, conn: Arc<Conn>, message: Bytes, compressed: bool) {
+    async fn with_body(
+        self: Arc<Self>,
+        conn: Arc<Conn>,
+        message: Bytes,
+        compressed: bool,
+        turn: Option<Turn>,
+    ) {
         if !conn.lane.place().await {
             let lost = conn.lost(false);
             return self.ended(Err(Failed::new(lost)), &conn);
@@ -407,6 +420,7 @@ impl UnaryCall {
             let _ = refuse.send(result);
         });
         let id = conn.lane_call(&call, on_lane);
+        drop(turn);
         let given_up = match &mut self.state().place {
             Where::Task(_, lane) => {
                 *lane = Some((conn.clone(), id));

@@ -103,6 +103,8 @@ impl State {
 pub(super) enum BodySlot {
     Awaited(oneshot::Sender<(SendStream, Source)>),
     Arrived(Box<(SendStream, Source)>),
+    /// It has come and is read: another one breaks the protocol.
+    Taken,
 }
 
 impl Answers {

@@ -46,6 +46,8 @@ struct State {
     next: u64,
     taken: bool,
     finish: bool,
+    /// The caller has ended its direction: this one ends with the last answer.
+    last: bool,
     acknowledged: bool,
     /// The connection is gone: no call begins any more.
     lost: bool,
@@ -209,6 +211,8 @@ async fn large_answer(
     conn.answer_lane.state().in_flight.remove(&id);
     conn.answer_lane.large.fetch_sub(size, Ordering::AcqRel);
     conn.answer_lane.drained.notify_waiters();
+    // It may have been the last.
+    conn.answer_lane.work.notify_one();
     conn.end_busy();
 }
 
@@ -225,7 +229,8 @@ pub(crate) async fn run(conn: &Arc<Conn>, mut send: SendStream, mut source: Sour
                 let mut state = lane.state();
                 let bytes = state.out.split().freeze();
                 state.writing = bytes.len();
-                (bytes, state.finish)
+                let over = state.last && state.in_flight.is_empty();
+                (bytes, state.finish || over)
             };
             if !bytes.is_empty() {
                 if send.write_chunk(bytes).await.is_err() {
@@ -251,8 +256,11 @@ pub(crate) async fn run(conn: &Arc<Conn>, mut send: SendStream, mut source: Sour
         tokio::pin!(write, read);
         tokio::select! {
             () = &mut write => {}
-            // The caller makes no more calls on it; those it made are still answered.
-            () = &mut read => write.await,
+            () = &mut read => {
+                lane.state().last = true;
+                lane.work.notify_one();
+                write.await;
+            }
         }
     }
     lane.state().acknowledged = true;

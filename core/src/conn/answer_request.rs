@@ -22,6 +22,7 @@ impl Conn {
         let mut state = self.answers.state();
         match state.bodies.remove(&id) {
             Some(BodySlot::Arrived(body)) => {
+                state.bodies.insert(id, BodySlot::Taken);
                 drop(state);
                 // The receiver is alive: it is returned below.
                 let _ = give.send(*body);
@@ -94,6 +95,7 @@ pub(super) async fn take_body(conn: &Arc<Conn>, mut send: SendStream, mut source
     }
     match state.bodies.remove(&id) {
         Some(BodySlot::Awaited(give)) => {
+            state.bodies.insert(id, BodySlot::Taken);
             drop(state);
             // If nobody takes it the call is over, and dropping the streams tells the peer.
             if let Err((mut send, mut source)) = give.send((send, source)) {
@@ -101,7 +103,7 @@ pub(super) async fn take_body(conn: &Arc<Conn>, mut send: SendStream, mut source
                 let _ = send.reset(VarInt::from_u32(close::stream::CANCELLED));
             }
         }
-        Some(BodySlot::Arrived(_)) => {
+        Some(BodySlot::Arrived(_) | BodySlot::Taken) => {
             drop(state);
             conn.violation("two body streams came for one lane call");
         }

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use aster_proto::close;
 use aster_proto::control::{self, Control, Hello, Refused, Welcome};
@@ -110,14 +110,16 @@ fn grease(sink: &Sink) {
 }
 
 impl Conn {
-    /// The dialler's side of the handshake. The connection is closed if it fails.
+    /// The dialler's side of the handshake, which may take until `end`. The connection is closed if it fails.
     pub(crate) async fn dial(
         quic: Connection,
         registry: Arc<Registry>,
         me: &Introduction,
+        end: Instant,
     ) -> Result<Arc<Self>, Status> {
         let conn = Self::new(quic, registry, me, Budget::new(me.max_unsent));
-        let wait = Duration::from_millis(limits::HANDSHAKE_MS);
+        let left = end.saturating_duration_since(Instant::now());
+        let wait = left.min(Duration::from_millis(limits::HANDSHAKE_MS));
         let guard = CloseOnDrop(Some(conn.clone()));
         let outcome = timeout(wait, conn.clone().shake_hands(me)).await;
         guard.disarm();
@@ -129,8 +131,8 @@ impl Conn {
             }
             Err(_) => {
                 let text = format!(
-                    "the peer accepted the connection and did not answer within {} s",
-                    wait.as_secs()
+                    "the peer accepted the connection and did not answer within {:.1} s",
+                    wait.as_secs_f64()
                 );
                 let status = Status::transport(Code::UNAVAILABLE, text, false);
                 conn.close(
