@@ -5,15 +5,17 @@ from __future__ import annotations
 import asyncio
 import gc
 import math
+import threading
 import time
 import weakref
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Any, Optional
 
 import pytest
 from services import Blob, Calls, Number, Text
 
 from aster import (
+    AsterClient,
     CallContext,
     CallInfo,
     Cancelled,
@@ -266,6 +268,39 @@ async def test_C2_the_calls_limit_goes_before_the_methods_and_a_typed_clients_ow
         assert await client.proxy("Free").left() == -1
         assert 190 < await client.client(limited(200, name="Free")).left() <= 200
         assert await client.client(limited(None, name="Free")).left() == -1
+
+
+async def test_C3_a_handler_meets_its_cancellation_before_the_failure_of_its_requests() -> None:
+    ended: asyncio.Future[BaseException] = asyncio.get_running_loop().create_future()
+    done = threading.Event()
+
+    @service(name="Reads", version=1)
+    class Reads:
+        @client_stream
+        async def read(self, numbers: AsyncIterator[int], ctx: CallContext) -> int:
+            try:
+                async for _ in numbers:
+                    # The event loop stands still until the call is cancelled, so nothing can tell this task before it reads.
+                    while not ctx.cancelled:
+                        time.sleep(0.001)
+                return 0
+            except BaseException as error:
+                ended.set_result(error)
+                raise
+
+    def numbers() -> Iterator[int]:
+        yield 1
+        done.wait(SOON)
+
+    def call(address: str) -> None:
+        with AsterClient.blocking(address, preset="local") as client, pytest.raises(DeadlineExceeded):
+            client.proxy("Reads").read(numbers(), timeout=0.2)
+
+    async with pair(Reads()) as (_, server):
+        calling = asyncio.create_task(asyncio.to_thread(call, server.address))
+        assert isinstance(await asyncio.wait_for(ended, SOON), asyncio.CancelledError)
+        done.set()
+        await calling
 
 
 async def test_C2_nested_calls_inherit_what_is_left() -> None:

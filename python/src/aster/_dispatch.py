@@ -357,13 +357,26 @@ def _run_unary_in_thread(dispatcher: Dispatcher, handler: _Handler) -> Runner:
     return _run_answering(dispatcher, handler, work)
 
 
-async def _requests(call: _native.Call, handler: _Handler) -> AsyncIterator[Any]:
-    """The messages of a call as they arrive: one decode per batch, nothing per message."""
+def _requests(call: _native.Call, handler: _Handler) -> AsyncIterator[Any]:
+    """The messages of a call as they arrive, for the task that this is called in."""
+    return _read(call, handler, asyncio.current_task())
+
+
+async def _read(call: _native.Call, handler: _Handler, task: Optional[asyncio.Task[Any]]) -> AsyncIterator[Any]:
+    """One decode per batch, nothing per message."""
     take, wait, decode_batch = call.take, call.wait, handler.decode_batch
     while True:
-        batch = take()
-        if batch is None:
-            batch = await wait()
+        try:
+            batch = take()
+            if batch is None:
+                batch = await wait()
+        except RpcError:
+            # The failure of the requests can be seen before the event that cancels the handler: it is to meet the latter,
+            # once. A cancelled call that is given what cancels it calls that at once, and never again.
+            if call.cancelled and task is not None:
+                call.set_cancel(task.cancel)
+                await asyncio.sleep(0)
+            raise
         if not batch:
             return
         for message in decode_batch(batch):
