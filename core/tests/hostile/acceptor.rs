@@ -145,11 +145,25 @@ async fn c9_an_acceptor_that_never_answers_hello_is_given_up_in_time() {
     says(
         &error.status,
         Code::UNAVAILABLE,
-        &["did not answer within 5 s"],
+        &["did not answer within 5.0 s"],
     );
     assert_eq!(code, 3, "HANDSHAKE_TIMEOUT");
     assert!(reason.contains("no Welcome in time"), "{reason}");
     assert!(began.elapsed() > Duration::from_secs(4));
+}
+
+#[tokio::test]
+async fn c9_the_connect_timeout_bounds_the_handshake_too() {
+    let acceptor = Acceptor::bind().await;
+    let mut options = client_options();
+    options.connect_timeout = Duration::from_millis(500);
+    let began = Instant::now();
+    let (error, _) = tokio::join!(
+        Client::connect(vec![acceptor.address()], options),
+        acceptor.greeted()
+    );
+    assert_eq!(error.expect_err("no client").status.code, Code::UNAVAILABLE);
+    assert!(began.elapsed() < Duration::from_secs(4));
 }
 
 #[tokio::test]
