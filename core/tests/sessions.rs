@@ -113,6 +113,28 @@ async fn x3_unary_calls_run_in_the_order_issued_also_large_ones() {
 }
 
 #[tokio::test]
+async fn x3_neither_a_small_call_nor_the_close_overtakes_a_large_call() {
+    let pair = Pair::of_scope("session").await;
+    let session = pair.client.open_session("Probe", false);
+    let mut options = CallOptions::new();
+    options.session = Some(session.clone());
+    options.compress = Some(true);
+    // Polled in order: the large call is made first, and takes a while to be ready.
+    let echo = pair.method("echo");
+    let (large, ()) = tokio::join!(
+        pair.client.unary(&echo, blob(500_000), options.clone()),
+        async { session.close() }
+    );
+    large.expect("made before the close");
+    let late = pair
+        .client
+        .unary(&pair.method("once"), int(1), options)
+        .await;
+    let late = late.expect_err("made after the close");
+    assert_eq!(late.status.code, Code::FAILED_PRECONDITION, "{late}");
+}
+
+#[tokio::test]
 async fn x3_a_cancelled_call_leaves_the_queue_and_the_next_runs() {
     let pair = Pair::of_scope("session").await;
     let method = pair.method("once");

@@ -262,8 +262,22 @@ impl Session {
         }
     }
 
-    /// Ends the session after the calls already issued. Closing twice is no error; an implicit session may be used again.
+    /// Ends the session after the calls made before. Closing twice is no error; an implicit session may be used again.
     pub fn close(&self) {
+        match tokio::runtime::Handle::try_current() {
+            // A call made before still waits for its connection, its place or its compression: the close does not overtake it.
+            Ok(runtime) if !self.is_free() => {
+                let (session, turn) = (self.clone(), self.turn());
+                runtime.spawn(async move {
+                    turn.come().await;
+                    session.close_now();
+                });
+            }
+            _ => self.close_now(),
+        }
+    }
+
+    fn close_now(&self) {
         let mut state = self.state();
         let after = if self.0.implicit {
             State::Unused
