@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -61,11 +62,22 @@ def install(library: Path, version: str, editable: bool) -> None:
     record(site, version)
 
 
+def requirements() -> list[str]:
+    """What the package needs to run. (The standard library reads TOML from Python 3.11 on only.)"""
+    text = (ROOT / "python" / "pyproject.toml").read_text(encoding="utf-8")
+    found = re.search(r"^dependencies = (\[[^\]]*\])", text, re.MULTILINE)
+    assert found is not None, "python/pyproject.toml lists its dependencies in a form that is not understood here"
+    listed: list[str] = json.loads(found.group(1))
+    return listed
+
+
 def record(site: Path, version: str) -> None:
-    """What pip reads of an installed package."""
+    """What pip and importlib.metadata read of an installed package."""
     info = site / f"aster_rpc-{version}.dist-info"
     info.mkdir()
-    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: aster-rpc\nVersion: {version}\n", encoding="utf-8")
+    lines = ["Metadata-Version: 2.1", "Name: aster-rpc", f"Version: {version}"]
+    lines += [f"Requires-Dist: {each}" for each in requirements()]
+    (info / "METADATA").write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
     (info / "INSTALLER").write_text("aster-dev\n", encoding="utf-8")
     files = [
         "aster_rpc.pth",

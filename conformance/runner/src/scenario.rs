@@ -368,11 +368,14 @@ fn parse<T: DeserializeOwned>(value: &Value) -> Result<T, String> {
     serde_json::from_value(value.clone()).map_err(|error| format!("{error} in step {value}"))
 }
 
+/// Reads one kind of step.
+type Reader = fn(&Value) -> Result<Step, String>;
+
 impl Step {
     /// A step, told by its first key.
     pub fn read(value: &Value) -> Result<Self, String> {
         let has = |key: &str| value.get(key).is_some();
-        let kinds: [(&[&str], fn(&Value) -> Result<Self, String>); 19] = [
+        let kinds: [(&[&str], Reader); 19] = [
             (&["call", "start", "open"], |v| parse(v).map(Self::Call)),
             (&["finish", "answer", "next", "rest"], |v| {
                 parse(v).map(Self::Finish)
